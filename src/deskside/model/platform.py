@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from deskside.model.artifact import Locked
 from deskside.model.facts import Facts
@@ -54,6 +54,7 @@ class JoinTicket:
     certificate_key: str = field(default="", repr=False)
 
 
+@runtime_checkable
 class Distro(Protocol):
     """A Kubernetes distribution. One constant in one file of `distros/`."""
 
@@ -97,6 +98,7 @@ class HubLogin:
     """Mount path -> content (a CA certificate), for `hub.extraFiles`."""
 
 
+@runtime_checkable
 class Directory(Protocol):
     """Where people's accounts live. One constant in one file of `identity/`."""
 

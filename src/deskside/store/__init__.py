@@ -1,0 +1,1 @@
+"""Artifacts: where binaries, images and charts come from, pinned by digest."""
