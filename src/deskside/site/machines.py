@@ -1,0 +1,147 @@
+"""The sections about machines: who is admin, the network, the hosts. Part of `schema.py`, which see.
+
+Apart from it only for its length; import these names from `deskside.site.schema`. A model checks its own
+values; rules between sections live in `rules.py`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from deskside.site.values import AbsolutePath, Label, Mac, RangeField, Username
+
+
+class Section(BaseModel):
+    """Every section of the site file: frozen, and closed to keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Role(StrEnum):
+    """What a host is for."""
+
+    SERVER = "server"
+    WORKER = "worker"
+    STORAGE = "storage"
+
+
+class Admin(Section):
+    """Who Deskside is on the hosts."""
+
+    user: Username = Field(description="Account on every managed host; may use sudo without a password.")
+    keys: tuple[Path, ...] = Field(
+        (),
+        description="Public keys (.pub); the private key beside each is tried first, then the agent, the "
+        "usual keys and ~/.ssh/config. `~` is the home folder; other paths are relative to the site file.",
+    )
+    port: int | None = Field(
+        None, ge=1, le=65535, description="SSH port of the hosts; by default that of ~/.ssh/config, else 22."
+    )
+
+
+class Network(Section):
+    """Addresses of the site. All ranges are apart from each other; IPv4 only."""
+
+    subnet: IPv4Network = Field(description="The network that all hosts are in.")
+    gateway: IPv4Address = Field(description="The router of the subnet.")
+    api: IPv4Address = Field(
+        description="Address of the cluster's API, held by the servers in turn. In the subnet, used by "
+        "nothing else."
+    )
+    load_balancer: RangeField = Field(
+        description="Addresses for published services, as 10.20.0.200-10.20.0.220. In the subnet, used by "
+        "nothing else, and outside the range that a DHCP server hands out."
+    )
+    pods: IPv4Network = Field(
+        IPv4Network("10.42.0.0/16"),
+        description="Network of the pods. With `pod_network: flat` each host gets the /24 of its number in "
+        "the subnet.",
+    )
+    services: IPv4Network = Field(
+        IPv4Network("10.43.0.0/16"), description="Network of the services inside the cluster."
+    )
+    pod_network: Literal["flat"] = Field(
+        "flat",
+        description="How pods reach each other. `flat`: host routes, no overlay, no network policies. Fixed "
+        "at the first apply.",
+    )
+    mtu: int | None = Field(
+        None,
+        ge=1280,
+        le=9216,
+        description="Largest packet of the pods in bytes; by default that of the host's link.",
+    )
+
+
+class DataDevice(Section):
+    """A whole disk that Deskside may format, because a person typed its serial number."""
+
+    device: AbsolutePath = Field(description="The disk, as /dev/disk/by-id/nvme-... or /dev/nvme1n1.")
+    serial: str = Field(
+        min_length=4,
+        max_length=64,
+        pattern=r"^[\w.-]+$",
+        description="Serial number of the disk, typed from: lsblk -o NAME,SERIAL. Another disk is refused.",
+    )
+
+
+def _data_kind(value: object) -> str:
+    return "<path>" if isinstance(value, str) else "<device>"
+
+
+class HostSpec(Section):
+    """A machine of the site."""
+
+    name: Label = Field(description="Host name, one DNS label. The full name is NAME.SITE.")
+    address: IPv4Address = Field(description="Its address in the subnet, the same at all times.")
+    mac: Mac | None = Field(None, description="MAC address of the network card with that address.")
+    roles: tuple[Role, ...] = Field(
+        min_length=1,
+        description="What it is for: `server` (holds the cluster's API), `worker` (runs desks), `storage` "
+        "(has the homes). A server without `worker` runs no desks.",
+    )
+    managed: bool = Field(
+        True,
+        description="`false` for a NAS: it is never logged in to and never changed, only probed from others.",
+    )
+    data: (
+        Annotated[
+            Annotated[AbsolutePath, Tag("<path>")] | Annotated[DataDevice, Tag("<device>")],
+            Discriminator(_data_kind),
+        ]
+        | None
+    ) = Field(
+        None,
+        description="Where containers, kubelet and volumes live: a folder, or a disk as {device, serial}. By "
+        "default /var/lib. Nothing is ever formatted unless its serial number stands here.",
+    )
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it holds the cluster's API."""
+        return Role.SERVER in self.roles
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether it runs desks."""
+        return Role.WORKER in self.roles
+
+    @property
+    def is_storage(self) -> bool:
+        """Whether homes can be on it."""
+        return Role.STORAGE in self.roles
+
+    @property
+    def is_node(self) -> bool:
+        """Whether it is part of the cluster: a managed server or worker."""
+        return self.managed and (self.is_server or self.is_worker)
+
+
+def host_number(network: Network, address: IPv4Address) -> int:
+    """Position of an address within the subnet: 11 for 10.20.0.11 in 10.20.0.0/24."""
+    return int(address) - int(network.subnet.network_address)

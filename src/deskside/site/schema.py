@@ -1,0 +1,351 @@
+"""The site file as frozen types: what a person may write, with the meaning of every field.
+
+This is the one source of the field names, of the JSON Schema for editors and of the settings reference. It
+accepts only what works in this version; `load.py` says "not available in this version" for the rest. A model
+checks its own values; rules between sections live in `rules.py`. Nothing here reads a file or asks a host.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from deskside.site.machines import Admin, DataDevice, HostSpec, Network, Role, Section, host_number
+from deskside.site.secrets import Secret, SecretSource
+from deskside.site.values import (
+    AbsolutePath,
+    AddressRange,
+    Dn,
+    Domain,
+    Export,
+    ExportField,
+    ImageName,
+    LdapField,
+    LdapServer,
+    Memory,
+    MemoryField,
+    Username,
+    Values,
+    wrong,
+)
+
+__all__ = [
+    "AddressRange",
+    "Admin",
+    "Allow",
+    "CaFile",
+    "ChartSource",
+    "DataDevice",
+    "Export",
+    "Homes",
+    "HostSpec",
+    "Identity",
+    "Ingress",
+    "Kubernetes",
+    "LdapServer",
+    "Memory",
+    "Network",
+    "Notebooks",
+    "Person",
+    "Profile",
+    "Release",
+    "Releases",
+    "Role",
+    "Secret",
+    "SecretSource",
+    "Section",
+    "Site",
+    "Storage",
+    "Verify",
+    "Volumes",
+    "host_number",
+    "pod_range",
+]
+
+DEFAULT_TRAIN = "2026-11"
+
+
+class CaFile(Section):
+    """A certificate authority in a file."""
+
+    file: Path = Field(
+        description="PEM file, relative to the site file. The authority, not the server's own leaf."
+    )
+
+
+class Allow(Section):
+    """Who may log in: exactly one rule."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"oneOf": [{"required": ["group"]}, {"required": ["all"]}]},
+    )
+
+    group: Dn | None = Field(None, description="Distinguished name of the group whose members may log in.")
+    all: Literal[True] | None = Field(None, description="`true`: whoever has an account may log in.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _true(cls, value: object) -> object:
+        if isinstance(value, dict) and value.get("all") in ("true", "True", "TRUE"):
+            return {**value, "all": True}
+        return value
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.group is None) == (self.all is None):
+            raise wrong("needs exactly one rule", "write {group: DN} or {all: true}")
+        return self
+
+
+class Identity(Section):
+    """The directory that knows the people."""
+
+    kind: Literal["ldap"] = Field("ldap", description="`ldap`: an existing LDAP directory, as on a Synology.")
+    server: LdapField = Field(
+        description="ldaps://NAME, or ldap://NAME, which always means StartTLS. The name must stand in the "
+        "directory's certificate."
+    )
+    ca: CaFile | None = Field(
+        None,
+        description="Authority that signed the directory's certificate; by default those the hosts trust.",
+    )
+    base: Dn = Field(description="Base of the directory, as dc=lab,dc=example.")
+    user_dn: str = Field(
+        "uid={username},cn=users,{base}",
+        description="Distinguished name of a user, with {username} and {base} to be filled in.",
+    )
+    allow: Allow = Field(description="Who may log in: {group: DN} or {all: true}.")
+    admins: tuple[Username, ...] = Field((), description="Users who see and stop the desks of others.")
+
+    @property
+    def user_dn_template(self) -> str:
+        """`user_dn` with the base filled in and `{username}` left open."""
+        return self.user_dn.replace("{base}", self.base)
+
+
+class Kubernetes(Section):
+    """The cluster itself."""
+
+    distro: Literal["kubeadm"] = Field("kubeadm", description="`kubeadm`: upstream Kubernetes.")
+    version: str = Field(
+        "1.36",
+        pattern=r"^1\.[0-9]{2}$",
+        description="Minor version; must be the one that the train was tested with.",
+    )
+
+
+class Homes(Section):
+    """The users' homes."""
+
+    source: ExportField = Field(
+        description="Folder exported over NFS by a storage host, as nas:/volume1/homes. A folder per user."
+    )
+
+
+class Volumes(Section):
+    """Volumes of the services, such as the hub's database."""
+
+    kind: Literal["local"] = Field("local", description="`local`: folders on the data path of one host.")
+
+
+class Storage(Section):
+    """Where data lives."""
+
+    homes: Homes = Field(description="The users' homes.")
+    volumes: Volumes = Field(Volumes(), description="Volumes of the services.")
+
+
+class Ingress(Section):
+    """How browsers reach the hub."""
+
+    kind: Literal["none"] = Field(
+        "none", description="`none`: plain HTTP on a load-balancer address. Passwords travel unencrypted."
+    )
+
+
+class ChartSource(Section):
+    """Another chart than the train's."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"oneOf": [{"required": ["reference", "version"]}, {"required": ["path"]}]},
+    )
+
+    reference: str | None = Field(
+        None,
+        pattern=r"^(oci|https)://[^\s]+$",
+        description="oci://registry/chart, or https://repository/chart-name; needs `version`.",
+    )
+    version: str | None = Field(None, pattern=r"^[\w.+-]+$", description="Exact version of the chart.")
+    path: Path | None = Field(
+        None, description="Chart folder or .tgz on this machine, relative to the site file."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.reference is None) == (self.path is None) or (self.reference is None) != (
+            self.version is None
+        ):
+            raise wrong(
+                "a chart comes from exactly one place",
+                "write {reference: URL, version: VERSION} or {path: PATH}",
+            )
+        return self
+
+
+class Release(Section):
+    """The escape hatch of one Helm release."""
+
+    chart: ChartSource | None = Field(None, description="Another chart than the train's.")
+    values: Values = Field({}, description="Values for the chart, passed through last and never looked into.")
+
+
+class Releases(Section):
+    """The escape hatch of every Helm release but the hub's, which is in `notebooks`."""
+
+    metallb: Release = Field(Release(), description="MetalLB: load-balancer addresses.")
+    local_path: Release = Field(
+        Release(), alias="local-path", description="local-path-provisioner: local volumes."
+    )
+
+
+class Profile(Section):
+    """One line of the list that a user picks a desk from."""
+
+    name: str = Field(min_length=1, max_length=60, description="What the user reads, as CPU desk.")
+    cpu: float = Field(
+        2, gt=0, le=1024, allow_inf_nan=False, description="Cores of the desk, guaranteed; 0.5 is half."
+    )
+    memory: MemoryField = Field(description="Memory of the desk, guaranteed and the limit, as 4Gi.")
+    image: ImageName | None = Field(None, description="Image of the desk; by default that of `notebooks`.")
+    default: bool = Field(
+        False, description="Whether it is chosen beforehand; without any, the first one is."
+    )
+
+
+class Notebooks(Section):
+    """The hub and its desks."""
+
+    hostname: Domain = Field(description="Name that browsers use, as notebooks.lab.example.")
+    profiles: tuple[Profile, ...] = Field(min_length=1, description="The desks that users can pick.")
+    image: ImageName | None = Field(None, description="Image of the desks; by default the train's.")
+    scratch: AbsolutePath | None = Field(
+        None,
+        description="Folder on the local disk of each worker that desks see as /scratch: fast, not shared, "
+        "not backed up. By default in the host's data folder.",
+    )
+    start_timeout: int = Field(
+        1200,
+        ge=60,
+        le=7200,
+        description="Seconds that a desk may take to start; the first pull of an image counts.",
+    )
+    chart: ChartSource | None = Field(None, description="Another JupyterHub chart than the train's.")
+    values: Values = Field({}, description="Values for the JupyterHub chart, passed through last.")
+
+
+class Person(Section):
+    """A user of the directory, for the acceptance test."""
+
+    name: Username = Field(description="Name in the directory.")
+    password: SecretSource | None = Field(
+        None, description="{env: NAME} or {file: PATH}; asked for on a terminal when absent."
+    )
+
+
+class Verify(Section):
+    """Who the acceptance test logs in as. Without them those checks are asked for, or reported as not run."""
+
+    user: Person | None = Field(None, description="Somebody who may log in.")
+    outsider: Person | None = Field(None, description="Somebody of the directory who may not log in.")
+
+
+class Site(Section):
+    """The declared whole: one file, one site."""
+
+    site: Domain = Field(description="Name of the site, which is also its internal domain, as lab.example.")
+    train: str = Field(
+        DEFAULT_TRAIN, pattern=r"^[\w.-]{1,64}$", description="The versions that were tested together."
+    )
+    admin: Admin = Field(description="Who Deskside is on the hosts.")
+    network: Network = Field(description="Addresses of the site.")
+    hosts: tuple[HostSpec, ...] = Field(min_length=1, description="The machines.")
+    identity: Identity = Field(description="The directory that knows the people.")
+    kubernetes: Kubernetes = Field(Kubernetes(), description="The cluster itself.")
+    storage: Storage = Field(description="Where data lives.")
+    ingress: Ingress = Field(Ingress(), description="How browsers reach the hub.")
+    notebooks: Notebooks = Field(description="The hub and its desks.")
+    releases: Releases = Field(Releases(), description="The escape hatch of the other Helm releases.")
+    verify: Verify = Field(Verify(), description="Who the acceptance test logs in as.")
+
+    @property
+    def name(self) -> str:
+        """The site's name, which is its domain."""
+        return self.site
+
+    @property
+    def api_name(self) -> str:
+        """Name of the cluster's API, resolved on every host to `network.api`."""
+        return f"api.{self.site}"
+
+    @property
+    def managed_hosts(self) -> tuple[HostSpec, ...]:
+        """Hosts that Deskside logs in to, in file order."""
+        return tuple(host for host in self.hosts if host.managed)
+
+    @property
+    def nodes(self) -> tuple[HostSpec, ...]:
+        """Managed servers and workers, in file order."""
+        return tuple(host for host in self.hosts if host.is_node)
+
+    @property
+    def servers(self) -> tuple[HostSpec, ...]:
+        """Managed servers, in file order; the first one begins the cluster."""
+        return tuple(host for host in self.managed_hosts if host.is_server)
+
+    @property
+    def workers(self) -> tuple[HostSpec, ...]:
+        """Managed workers, in file order; a server may be one."""
+        return tuple(host for host in self.managed_hosts if host.is_worker)
+
+    @property
+    def storage_hosts(self) -> tuple[HostSpec, ...]:
+        """Storage hosts, managed or not, in file order."""
+        return tuple(host for host in self.hosts if host.is_storage)
+
+    @property
+    def homes_host(self) -> HostSpec:
+        """The storage host that has the homes. Raises KeyError when the file was not validated."""
+        return self.host(self.storage.homes.source.host)
+
+    def host(self, name: str) -> HostSpec:
+        """The host of that name; raises KeyError."""
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise KeyError(name)
+
+    def fqdn(self, host: HostSpec | str) -> str:
+        """Full name of a host: `ws1.lab.example`."""
+        return f"{host if isinstance(host, str) else host.name}.{self.site}"
+
+    def release(self, name: Literal["jupyterhub", "metallb", "local-path"]) -> Release:
+        """What the file says about a Helm release: its chart and its last values."""
+        if name == "jupyterhub":
+            return Release(chart=self.notebooks.chart, values=self.notebooks.values)
+        return self.releases.metallb if name == "metallb" else self.releases.local_path
+
+
+def pod_range(site: Site, host: HostSpec) -> IPv4Network:
+    """The /24 of `network.pods` of a host on a flat pod network. Raises ValueError beyond the last one."""
+    pods = site.network.pods
+    number = host_number(site.network, host.address)
+    if pods.prefixlen > 24 or not 0 <= number < 2 ** (24 - pods.prefixlen):
+        raise ValueError(f"{pods} has no /24 with number {number}")
+    return IPv4Network((int(pods.network_address) + number * 256, 24))
