@@ -1,0 +1,254 @@
+"""What lives in the cluster: Helm releases, objects of our own, and secrets that only the cluster knows.
+
+Each is planned by questions that a server answers with its own admin credentials; nothing here talks to the
+cluster's API, and no secret of the cluster is ever asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import yaml
+
+from deskside.errors import StepFailed
+from deskside.model.action import Action, ApplyRelease, InstallArtifact, MakeClusterSecret, RunCommand
+from deskside.model.artifact import Kind, Locked
+from deskside.model.query import Output, ReadOutput, ReadRelease, ReleaseFound
+from deskside.model.resource import Change, Deferred, Disruption, HostReader
+from deskside.resources.artifacts import STORE
+from deskside.resources.objects import compared, identity, marked
+
+KUBECTL = ("/opt/deskside/bin/kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf")
+APPLY = (*KUBECTL, "apply", "--server-side", "--field-manager=deskside", "--force-conflicts")
+CLUSTER_DOWN = "known after the cluster is up"
+READY = ReadOutput((*KUBECTL, "get", "--raw", "/readyz", "--request-timeout=10s"))
+"""Whether the API answers; equal questions are asked once for all resources."""
+
+Values = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class ChartReference:
+    """A chart that the server fetches itself, when a site names one of its own."""
+
+    reference: str
+    """`oci://registry/chart`, or `https://repository/chart`."""
+    version: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of reference and version: what can be known of it before it was fetched."""
+        return hashlib.sha256(f"{self.reference}@{self.version}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Release:
+    """A Helm release: this chart, these values, and every object as the last apply left it."""
+
+    namespace: str
+    name: str
+    chart: Locked | ChartReference
+    values: Values
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels of the namespace."""
+    timeout: float = 600.0
+    """Seconds that its objects may take to become ready."""
+
+    @property
+    def subject(self) -> str:
+        """`release NAMESPACE/NAME`."""
+        return f"release {self.namespace}/{self.name}"
+
+    @property
+    def chart_digest(self) -> str:
+        """SHA-256 of the chart's file, or of its reference."""
+        return self.chart.digest if isinstance(self.chart, ChartReference) else self.chart.sha256
+
+    @property
+    def version(self) -> str:
+        """Version of the chart, as shown."""
+        return self.chart.version if isinstance(self.chart, ChartReference) else self.chart.artifact.version
+
+    @property
+    def values_text(self) -> str:
+        """The values as YAML, the same text for the same values."""
+        return yaml.safe_dump(_plain(self.values), sort_keys=True, allow_unicode=True, width=110)
+
+    @property
+    def values_digest(self) -> str:
+        """SHA-256 of values and labels: all that Deskside hands over besides the chart."""
+        labels = json.dumps(dict(self.labels), sort_keys=True)
+        return hashlib.sha256(f"{self.values_text}\n{labels}".encode()).hexdigest()
+
+    async def plan(self, host: HostReader) -> Change | Deferred | None:
+        """Install, upgrade, repair or restore; None when it is in step."""
+        return self.difference(await host.read(ReadRelease(self.namespace, self.name)))
+
+    def difference(self, found: ReleaseFound) -> Change | Deferred | None:
+        """The change, from what was found."""
+        if not found.reachable:
+            return Deferred(self.subject, CLUSTER_DOWN)
+        if not found.status:
+            return self._change(f"install {self.version}", Disruption.NONE)
+        reasons = self._reasons(found)
+        if not reasons:
+            return None
+        return self._change("; ".join(reasons), Disruption.RESTART)
+
+    def _reasons(self, found: ReleaseFound) -> list[str]:
+        reasons = []
+        if found.status != "deployed":
+            reasons.append(f"repair {self.version} (its last change was left {found.status})")
+        if not found.record:
+            reasons.append("take over (installed by somebody else, or its record is gone)")
+        else:
+            if found.record.get("chart") != self.chart_digest:
+                reasons.append(f"change the chart to {self.version} ({self.chart_digest[:12]})")
+            if found.record.get("values") != self.values_digest:
+                reasons.append("change its values")
+        if found.drifted:
+            reasons.append(f"restore {', '.join(found.drifted)}")
+        return reasons
+
+    def _change(self, summary: str, disruption: Disruption) -> Change:
+        actions: tuple[Action, ...] = ()
+        sends: tuple[Locked, ...] = ()
+        if isinstance(self.chart, ChartReference):
+            path, version = self.chart.reference, self.chart.version
+        else:
+            path, version = f"{STORE}/{self.chart.sha256}/{self.chart.name}", ""
+            sends = (self.chart,)
+            actions = (InstallArtifact(self.chart.sha256, self.chart.name, str(Kind.CHART)),)
+        release = ApplyRelease(
+            namespace=self.namespace,
+            name=self.name,
+            chart=path,
+            chart_digest=self.chart_digest,
+            values=self.values_text,
+            values_digest=self.values_digest,
+            version=version,
+            timeout=self.timeout,
+            labels=self.labels,
+        )
+        return Change(self.subject, summary, (*actions, release), sends, disruption)
+
+
+@dataclass(frozen=True)
+class ClusterSecret:
+    """A Secret of random values that the cluster alone knows; made once, never changed, never read."""
+
+    namespace: str
+    name: str
+    keys: Mapping[str, int]
+    """Key -> number of random bytes (written as hex)."""
+
+    @property
+    def subject(self) -> str:
+        """`secret NAMESPACE/NAME`."""
+        return f"secret {self.namespace}/{self.name}"
+
+    @property
+    def asks(self) -> ReadOutput:
+        """Names of the keys that are there; the template keeps the values out of the answer."""
+        keys = 'go-template={{range $key, $value := .data}}{{$key}}{{"\\n"}}{{end}}'
+        names = ("secret", self.name, "-n", self.namespace)
+        return ReadOutput((*KUBECTL, "get", *names, "--ignore-not-found", "-o", keys))
+
+    async def plan(self, host: HostReader) -> Change | Deferred | None:
+        """Make the keys that are missing."""
+        return self.difference(*await host.read(READY, self.asks))
+
+    def difference(self, ready: Output, found: Output) -> Change | Deferred | None:
+        """The change, from the two answers. Raises StepFailed when the question failed."""
+        if ready.status != 0:
+            return Deferred(self.subject, CLUSTER_DOWN)
+        if found.status != 0:
+            raise StepFailed(f"{self.subject} cannot be looked at: {_last_line(found.stderr)}")
+        missing = sorted(set(self.keys) - set(found.stdout.split()))
+        if not missing:
+            return None
+        action = MakeClusterSecret(self.namespace, self.name, self.keys)
+        return Change(self.subject, f"make {', '.join(missing)} (random, made once)", (action,))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Objects of our own in the cluster, by server-side apply. Never a Secret.
+
+    An object differs when a field that is written here has another value there, or when another text was
+    applied last (fields that are no longer written are then removed). Quantities are written canonically.
+    """
+
+    subject: str
+    objects: tuple[Values, ...]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a Secret: what is planned is shown."""
+        if any(item.get("kind") == "Secret" for item in self.objects):
+            raise ValueError(f"{self.subject}: a Secret may not be a manifest")
+
+    @property
+    def text(self) -> str:
+        """The objects as a list that kubectl takes, each marked with the digest of its own text."""
+        items = [marked(item) for item in self.objects]
+        return json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, sort_keys=True)
+
+    @property
+    def asks(self) -> ReadOutput:
+        """The same objects as the cluster has them."""
+        return ReadOutput((*KUBECTL, "get", "-f", "-", "-o", "json", "--ignore-not-found"), stdin=self.text)
+
+    async def plan(self, host: HostReader) -> Change | Deferred | None:
+        """Make what is missing, restore what differs."""
+        return self.difference(*await host.read(READY, self.asks))
+
+    def difference(self, ready: Output, found: Output) -> Change | Deferred | None:
+        """The change, from the two answers. Raises StepFailed when the question failed."""
+        if ready.status != 0:
+            return Deferred(self.subject, CLUSTER_DOWN)
+        # An object whose kind does not exist yet is missing like any other: its release is applied before it.
+        if found.status != 0 and not _only_unknown_kinds(found.stderr):
+            raise StepFailed(f"{self.subject} cannot be looked at: {_last_line(found.stderr)}")
+        wanted = [marked(item) for item in self.objects]
+        live = {identity(item): item for item in _items(found.stdout)}
+        changed = {identity(item): compared(item, live.get(identity(item), {})) for item in wanted}
+        changed = {name: diff for name, diff in changed.items() if diff}
+        if not changed:
+            return None
+        missing = [name for name in changed if name not in live]
+        differs = [name for name in changed if name in live]
+        parts = [
+            f"{verb} {', '.join(names)}" for verb, names in (("make", missing), ("restore", differs)) if names
+        ]
+        # Kinds and admission webhooks of a release that was only just installed may take a moment to answer.
+        run = RunCommand((*APPLY, "-f", "-"), self.text, timeout=60.0, attempts=20, interval=3.0)
+        return Change(self.subject, "; ".join(parts), (run,), diff="".join(changed.values()))
+
+
+def _plain(value: object) -> object:
+    """Mappings and sequences of any make as the ones that YAML knows."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _items(text: str) -> list[dict[str, object]]:
+    found = json.loads(text) if text.strip() else {}
+    items = found.get("items", []) if str(found.get("kind", "")).endswith("List") else [found] * bool(found)
+    return [item for item in items if isinstance(item, dict)]
+
+
+def _only_unknown_kinds(stderr: str) -> bool:
+    lines = [line for line in stderr.splitlines() if line.strip()]
+    unknown = ("no matches for kind", "ensure CRDs are installed first")
+    return bool(lines) and all(any(words in line for words in unknown) for line in lines)
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "kubectl said nothing"
