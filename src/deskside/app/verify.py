@@ -176,8 +176,7 @@ class Desk:
         if status != 302 or not await self.user.is_logged_in():
             raise CheckFailed(
                 f"{self.user.name} may not log in (HTTP {status})",
-                hint="wrong password, not in the allowed group, or no directory: "
-                "run deskside check",
+                hint="wrong password, not in the allowed group, or no directory: run deskside check",
             )
         return f"{self.user.name} is logged in"
 

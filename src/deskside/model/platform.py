@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from deskside.model.artifact import Locked
 from deskside.model.facts import Facts
 from deskside.model.finding import Finding
+from deskside.model.query import Output, ReadOutput
 from deskside.model.resource import HostReader, Resource
 from deskside.site.schema import HostSpec, Site
 from deskside.site.trains import Train
@@ -86,6 +87,26 @@ class Distro(Protocol):
 
     def settled(self, site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
         """Once all have joined: drop tickets, names inside the cluster, labels."""
+
+    def certificate_questions(self, host: Host) -> tuple[ReadOutput, ...]:
+        """What to ask a host about its certificates."""
+
+    def certificates(self, host: Host, answers: Sequence[Output]) -> tuple[Certificate, ...]:
+        """Certificates from the answers, in the order of the questions; none before the host joined."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate of the cluster that will expire."""
+
+    host: str
+    name: str
+    not_after: float
+    """Seconds since 1970."""
+
+    def days_left(self, now: float) -> int:
+        """Whole days from `now` (seconds since 1970); negative when it has expired."""
+        return int((self.not_after - now) // 86400)
 
 
 @dataclass(frozen=True)

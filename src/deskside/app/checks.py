@@ -1,0 +1,34 @@
+"""Everything that is looked at before a change: hosts that answer, preflight checks, the directory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from deskside.steps.checks import fact_checks, probe_checks
+
+from deskside.app.prepare import Prepared
+from deskside.app.workspace import Workspace
+from deskside.model.finding import Finding, Outcome
+
+SILENT = "reachable"
+"""Name of the check that a host answers; one that does not is a finding, and its reason an error."""
+
+
+async def look_around(workspace: Workspace, found: Prepared) -> tuple[Finding, ...]:
+    """All findings at once, in the order of the checks; hosts that did not answer come first."""
+    site, platform = workspace.site, found.platform
+    findings = [_silent(name, str(error), error.hint) for name, error in found.silent.items()]
+    findings += fact_checks(site, platform.hosts)
+    probes = [probe_checks(site, platform, found.sessions)]
+    if platform.servers:
+        leader = found.sessions[platform.leader.name]
+        probes.append(platform.directory.check(site, platform.directory_ca, leader))
+    answers: list[Iterable[Finding]] = list(await asyncio.gather(*probes))
+    for answer in answers:
+        findings += answer
+    return tuple(findings)
+
+
+def _silent(name: str, message: str, hint: str) -> Finding:
+    return Finding(SILENT, name, Outcome.FAILED, message, hint)

@@ -1,0 +1,104 @@
+"""From a site file to a platform: connect to the hosts, ask for facts, lock artifacts, resolve choices.
+
+Round one of the two that a plan takes. A host that does not answer is kept with its reason; the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deskside.app.workspace import Workspace
+from deskside.catalog import make_platform, wanted_artifacts
+from deskside.errors import DesksideError, Unreachable
+from deskside.model.facts import Facts
+from deskside.model.platform import Platform
+from deskside.model.query import ReadFacts
+from deskside.site.schema import Site
+
+if TYPE_CHECKING:
+    from deskside.hosts.session import Session
+
+    from deskside.store.store import Store
+
+Report = Callable[[str, str], None]
+"""`report(host or artifact, line)`: what is going on right now."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Hosts that answered, and what the site comes down to on them."""
+
+    sessions: Mapping[str, Session]
+    platform: Platform
+    silent: Mapping[str, DesksideError]
+    """Hosts that could not be worked on, with the reason; in site-file order."""
+
+
+def fact_paths(site: Site) -> tuple[str, ...]:
+    """Paths whose free space decides something."""
+    data = {str(host.data.path) for host in site.nodes if host.data is not None and host.data.path}
+    return ("/", "/var", "/var/lib/deskside", "/var/lib/kubelet", *sorted(data))
+
+
+@asynccontextmanager
+async def prepared(
+    workspace: Workspace, store: Store, report: Report, *, settle: bool = False, write_lock: bool = False
+) -> AsyncIterator[Prepared]:
+    """Connections, facts and the platform; the connections are closed at the end.
+
+    `settle` waits for what an interrupted command left running on hosts; `write_lock` also writes what was
+    locked for the first time. Raises Unreachable when no host answers, CheckFailed for an unknown operating
+    system, SiteError for the lock.
+    """
+    from deskside.hosts.session import open_sessions
+
+    site = workspace.site
+    directory_ca = workspace.directory_ca()
+    wanted = wanted_artifacts(site, workspace.train)
+    async with open_sessions(site, workspace.pins, store.file, report) as opened:
+        silent = dict(opened.failures)
+        locking = asyncio.ensure_future(store.resolve(site.train, wanted, report, write=write_lock))
+        try:
+            if settle:
+                await asyncio.gather(*(session.settle() for session in opened.sessions.values()))
+            facts = await _facts(site, opened.sessions, silent)
+            if not facts:
+                raise _nobody(site, silent)
+            lock = await locking
+        finally:
+            locking.cancel()
+        platform = make_platform(site, workspace.train, lock, facts, directory_ca)
+        yield Prepared(
+            {name: opened.sessions[name] for name in platform.hosts},
+            platform,
+            {spec.name: silent[spec.name] for spec in site.managed_hosts if spec.name in silent},
+        )
+
+
+async def _facts(
+    site: Site, sessions: Mapping[str, Session], silent: dict[str, DesksideError]
+) -> dict[str, Facts]:
+    names = [spec.name for spec in site.managed_hosts if spec.name in sessions]
+    question = ReadFacts(fact_paths(site))
+    answers = await asyncio.gather(*(sessions[name].read(question) for name in names), return_exceptions=True)
+    facts: dict[str, Facts] = {}
+    for name, answer in zip(names, answers, strict=True):
+        if isinstance(answer, DesksideError):
+            silent[name] = answer
+        elif isinstance(answer, BaseException):
+            raise answer
+        else:
+            facts[name] = Facts.from_raw(answer)
+    return facts
+
+
+def _nobody(site: Site, silent: Mapping[str, DesksideError]) -> DesksideError:
+    if len(silent) == 1:
+        return next(iter(silent.values()))
+    reasons = "; ".join(error.message for error in silent.values())
+    hints = dict.fromkeys(error.hint for error in silent.values() if error.hint)
+    return Unreachable(f"no host of {site.name} can be worked on: {reasons}", hint="; ".join(hints))

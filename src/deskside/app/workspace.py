@@ -1,0 +1,84 @@
+"""One site on the admin's machine: its file and what lies beside it, and where its runs are kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deskside.site.load import load
+
+from deskside.errors import Problem, SiteError
+from deskside.model.artifact import ArtifactSource
+from deskside.site.schema import Site
+from deskside.site.secrets import located
+from deskside.site.trains import Train, load_train
+from deskside.store.lock import LOCK_NAME
+from deskside.store.store import Store
+
+PINS_NAME = "known_hosts"
+
+
+def state_folder() -> Path:
+    """Where runs are kept on the admin's machine: history only, may be deleted."""
+    own = os.environ.get("XDG_STATE_HOME")
+    return (Path(own) if own else Path.home() / ".local/state") / "deskside/sites"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A site file that was read, with its train and its warnings."""
+
+    path: Path
+    site: Site
+    warnings: tuple[Problem, ...]
+    digest: str
+    """SHA-256 of the site file."""
+    train: Train
+
+    @classmethod
+    def open(cls, path: Path) -> Workspace:
+        """Read a site file. Raises SiteError with every problem of it."""
+        loaded = load(path)
+        train = load_train(loaded.site.train)
+        return cls(path.absolute(), loaded.site, tuple(loaded.warnings), loaded.digest, train)
+
+    @property
+    def folder(self) -> Path:
+        """Where the site file lies; other paths in it are relative to here."""
+        return self.path.parent
+
+    @property
+    def pins(self) -> Path:
+        """Host keys that a person accepted."""
+        return self.folder / PINS_NAME
+
+    @property
+    def state(self) -> Path:
+        """Runs of this site on this machine."""
+        return state_folder() / self.site.name
+
+    def store(self, sources: Mapping[str, ArtifactSource], preferred: str) -> Store:
+        """The site's store, with its lock beside the site file."""
+        return Store(self.folder / LOCK_NAME, sources, preferred)
+
+    def directory_ca(self) -> str:
+        """PEM text of the directory's authority, empty when the file names none. Raises SiteError."""
+        ca = self.site.identity.ca
+        if ca is None:
+            return ""
+        path = located(self.folder, ca.file)
+        try:
+            text = path.read_text(encoding="ascii")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SiteError(
+                f"identity.ca.file: {path} cannot be read: {error}",
+                hint="put the certificate of the authority there, as PEM",
+            ) from None
+        if "-----BEGIN CERTIFICATE-----" not in text:
+            raise SiteError(
+                f"identity.ca.file: {path} holds no PEM certificate",
+                hint="export the authority's certificate as PEM (base64), not as DER",
+            )
+        return text

@@ -1,0 +1,185 @@
+"""Commands that look at the hosts and change them: check, plan, apply."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from deskside.cli.options import (
+    as_json,
+    make_store,
+    on_terminal,
+    open_workspace,
+    run,
+    say,
+    stop_on_signal,
+    verbose,
+)
+from deskside.errors import DesksideError, UsageError
+
+if TYPE_CHECKING:
+    from deskside.app.runs import Proposal
+    from deskside.engine.approval import Approval
+    from deskside.engine.outcome import RunResult
+    from deskside.engine.planner import Plan
+
+SOMETHING_TO_DO = 10
+
+
+@click.command()
+@as_json
+@click.pass_context
+def check(ctx: click.Context, as_json: bool) -> None:
+    """Look for what would make apply fail, before it starts. Changes nothing.
+
+    \b
+    Example:
+      deskside check
+    """
+    from deskside.app.runs import proposed
+    from deskside.ui.findings import findings_text
+
+    workspace = open_workspace(ctx)
+
+    async def look() -> DesksideError | None:
+        async with proposed(workspace, make_store(workspace), say) as proposal:
+            if as_json:
+                click.echo(json.dumps([asdict(finding) for finding in proposal.findings]))
+            else:
+                click.echo(findings_text(proposal.findings), nl=False)
+            return proposal.silent_error or proposal.refusal
+
+    if error := run(look()):
+        raise error
+
+
+@click.command()
+@as_json
+@verbose
+@click.option("--exit-code", is_flag=True, help=f"Exit {SOMETHING_TO_DO} when there is something to do.")
+@click.option("--graph", type=click.Choice(["text", "dot"]), help="Show the steps instead, asking no host.")
+@click.pass_context
+def plan(ctx: click.Context, as_json: bool, verbose: bool, exit_code: bool, graph: str | None) -> None:
+    """Show what would change, per host, and what it would disturb. Writes nothing to any host.
+
+    \b
+    Examples:
+      deskside plan
+      deskside plan --exit-code && echo in step
+      deskside plan --graph dot | dot -Tsvg > steps.svg
+    """
+    workspace = open_workspace(ctx)
+    if graph is not None:
+        from deskside.app.outline import outline
+
+        found = outline(workspace)
+        click.echo(found.dot() if graph == "dot" else found.text(), nl=False)
+        return
+    from deskside.app.runs import proposed
+
+    async def look() -> tuple[Plan, DesksideError | None]:
+        async with proposed(workspace, make_store(workspace), say, write_lock=True) as proposal:
+            _show(proposal, as_json=as_json, verbose=verbose)
+            return proposal.plan, proposal.silent_error or _plan_error(proposal.plan)
+
+    shown, error = run(look())
+    if error:
+        raise error
+    if exit_code and not shown.empty:
+        ctx.exit(SOMETHING_TO_DO)
+
+
+@click.command()
+@as_json
+@verbose
+@click.option("--yes", is_flag=True, help="Do not ask; approves what costs nothing, and restarts.")
+@click.option("--allow", metavar="COSTS", default="", help="Also approve drain, reboot (comma-separated).")
+@click.pass_context
+def apply(ctx: click.Context, as_json: bool, verbose: bool, yes: bool, allow: str) -> None:
+    """Make it so. Shows the plan and asks once; safe to stop, to kill and to repeat.
+
+    \b
+    Examples:
+      deskside apply
+      deskside apply --yes --allow reboot
+    """
+    from deskside.app.runs import proposed
+
+    workspace = open_workspace(ctx)
+    allowed = _allowed(allow)
+
+    async def work() -> DesksideError | None:
+        store = make_store(workspace)
+        async with proposed(workspace, store, say, settle=True, write_lock=True) as proposal:
+            _show(proposal, as_json=as_json, verbose=verbose)
+            if (refusal := proposal.refusal) is not None:
+                return refusal
+            if proposal.plan.empty:
+                return proposal.silent_error
+            approval = allowed if yes else _ask(proposal.plan)
+            result = await _carried_out(proposal, approval, as_json=as_json, verbose=verbose)
+            return result.error or proposal.silent_error
+
+    if error := run(work()):
+        raise error
+
+
+async def _carried_out(proposal: Proposal, approval: Approval, *, as_json: bool, verbose: bool) -> RunResult:
+    from deskside.app.runs import carry_out
+    from deskside.ui import make_listener
+    from deskside.ui.summary import summary_text
+
+    stopped = asyncio.Event()
+    with make_listener(as_json=as_json, verbose=verbose) as listener, stop_on_signal(stopped, listener.tell):
+        result = await carry_out(proposal, approval, "apply", listener, stopped)
+    if not as_json:
+        click.echo(summary_text(result), nl=False)
+    return result
+
+
+def _show(proposal: Proposal, *, as_json: bool, verbose: bool) -> None:
+    from deskside.ui.findings import findings_text
+    from deskside.ui.plan_text import plan_text
+
+    if as_json:
+        findings = [asdict(finding) for finding in proposal.findings]
+        click.echo(json.dumps({"plan": proposal.plan.to_json(), "findings": findings}))
+        return
+    loud = [finding for finding in proposal.findings if finding.outcome != "ok"]
+    if loud:
+        click.echo(findings_text(loud), nl=False)
+    click.echo(plan_text(proposal.plan, verbose=verbose), nl=False)
+
+
+def _ask(plan: Plan) -> Approval:
+    from deskside.engine.approval import Approval
+
+    if not on_terminal():
+        raise UsageError(
+            "there is no terminal to ask on", hint="read the plan, then run: deskside apply --yes"
+        )
+    if not click.confirm("Make these changes?", default=False, err=True):
+        raise DesksideError("declined; nothing was changed")
+    return Approval.up_to(plan.disruption)
+
+
+def _allowed(text: str) -> Approval:
+    from deskside.engine.approval import Approval
+    from deskside.model.resource import Disruption
+
+    costs = {cost.word: cost for cost in Disruption}
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if unknown := [word for word in words if word not in costs]:
+        raise UsageError(f"--allow {','.join(unknown)}: costs are {', '.join(costs)}")
+    return Approval.of(*(costs[word] for word in words))
+
+
+def _plan_error(plan: Plan) -> DesksideError | None:
+    return plan.failures[0].failure if plan.failures else None
+
+
+COMMANDS: tuple[click.Command, ...] = (check, plan, apply)

@@ -1,0 +1,121 @@
+"""Commands about the site file and what lies beside it: validate, trust."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from deskside.cli.options import as_json, on_terminal, open_workspace, run
+from deskside.errors import SiteError, Unreachable, UsageError
+
+
+@click.command()
+@as_json
+@click.pass_context
+def validate(ctx: click.Context, as_json: bool) -> None:
+    """Show every problem of the site file at once, with line, field and remedy.
+
+    \b
+    Example:
+      deskside -f lab.yaml validate
+    """
+    from dataclasses import asdict
+
+    from deskside.site.load import load
+
+    path = Path(ctx.obj)
+    try:
+        loaded = load(path)
+    except SiteError as error:
+        if as_json:
+            import json
+
+            click.echo(json.dumps({"ok": False, "problems": [asdict(problem) for problem in error.problems]}))
+        raise
+    if as_json:
+        import json
+
+        click.echo(json.dumps({"ok": True, "problems": [asdict(warning) for warning in loaded.warnings]}))
+        return
+    for warning in loaded.warnings:
+        click.echo(str(warning), err=True)
+    click.echo(f"{path}: no problems. Next: deskside trust, deskside check, deskside plan")
+
+
+@click.command()
+@click.option(
+    "--fingerprint",
+    "fingerprints",
+    multiple=True,
+    metavar="HOST=SHA256:...",
+    help="Accept this key without asking, if the host has it. Repeatable.",
+)
+@click.pass_context
+def trust(ctx: click.Context, fingerprints: tuple[str, ...]) -> None:
+    """Show the hosts' SSH keys, and pin those that a person accepts.
+
+    Compare each fingerprint with what the host itself prints:
+    ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub
+
+    \b
+    Examples:
+      deskside trust
+      deskside trust --fingerprint ws1=SHA256:abc...
+    """
+    from deskside.app.trust import Seen, look_at_keys, pin
+
+    workspace = open_workspace(ctx)
+    typed = dict(_typed(item) for item in fingerprints)
+    known = {spec.name for spec in workspace.site.managed_hosts}
+    if unknown := sorted(set(typed) - known):
+        raise UsageError(
+            f"no managed host is called {', '.join(unknown)}", hint=f"hosts: {', '.join(sorted(known))}"
+        )
+
+    async def keys() -> tuple[Seen, ...]:
+        return await look_at_keys(workspace, only=set(typed) or None)
+
+    failed: list[str] = []
+    for seen in run(keys()):
+        if seen.pinned:
+            click.echo(f"{seen.host}: {seen.fingerprint} is pinned already")
+        elif seen.error is not None:
+            click.echo(f"{seen.host}: {seen.error.message}", err=True)
+            failed.append(seen.host)
+        elif _accepted(seen, typed.get(seen.host)):
+            pin(workspace, seen)
+            click.echo(f"{seen.host}: pinned in {workspace.pins}")
+        else:
+            failed.append(seen.host)
+    if failed:
+        raise Unreachable(f"not pinned: {', '.join(failed)}", hint="run deskside trust again")
+
+
+def _typed(item: str) -> tuple[str, str]:
+    host, separator, fingerprint = item.partition("=")
+    if not separator or not fingerprint.startswith("SHA256:"):
+        raise UsageError(f"--fingerprint {item}: write HOST=SHA256:...")
+    return host, fingerprint
+
+
+def _accepted(seen: object, typed: str | None) -> bool:
+    from deskside.app.trust import Seen
+
+    assert isinstance(seen, Seen)
+    if typed is not None:
+        if typed == seen.fingerprint:
+            return True
+        click.echo(f"{seen.host}: has {seen.fingerprint}, not {typed}; nothing pinned", err=True)
+        return False
+    warning = f" THE PINNED KEY WAS ANOTHER ONE: {seen.was}." if seen.was else ""
+    if not on_terminal():
+        raise UsageError(
+            f"{seen.host} has the key {seen.fingerprint}, and there is no terminal to ask on.{warning}",
+            hint=f"compare it, then run: deskside trust --fingerprint {seen.host}={seen.fingerprint}",
+        )
+    click.echo(f"{seen.host} ({seen.address}) has the key {seen.fingerprint}.{warning}")
+    return click.confirm("Is it the host's own?", default=False)
+
+
+COMMANDS: tuple[click.Command, ...] = (validate, trust)
