@@ -275,6 +275,8 @@ class Mount:
     where: str
     fstype: str
     options: str = "defaults"
+    at_boot: bool = True
+    """False when another unit mounts it."""
 
     @property
     def subject(self) -> str:
@@ -293,14 +295,14 @@ class Mount:
         text = (
             f"# Written by Deskside.\n[Unit]\nDescription=Deskside: {self.where}\n\n"
             f"[Mount]\nWhat={self.what.replace('%', '%%')}\nWhere={self.where.replace('%', '%%')}\n"
-            f"Type={self.fstype}\nOptions={self.options}\nTimeoutSec=90\n\n"
-            f"[Install]\nWantedBy={target}\n"
+            f"Type={self.fstype}\nOptions={self.options}\nTimeoutSec=90\n"
         )
-        return File(f"{UNIT_DIRECTORY}/{self.unit_name}", text)
+        install = f"\n[Install]\nWantedBy={target}\n" if self.at_boot else ""
+        return File(f"{UNIT_DIRECTORY}/{self.unit_name}", text + install)
 
     @property
     def _unit(self) -> Unit:
-        return Unit(self.unit_name, after=(self.file,))
+        return Unit(self.unit_name, after=(self.file,), enabled=self.at_boot)
 
     async def plan(self, host: HostReader) -> Change | None:
         """Write the unit, mount it, or mount it again; the last takes it away from who uses it."""
