@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deskside.errors import StepFailed
+from deskside.model.event import Event, NodeChanged, NodeStatus
+from deskside.model.step import Step
+
+from .test_graph import PLATFORM, workflows
+from .world import Killed, Recording, World, run, status_of
+
+SECONDS = st.lists(st.sampled_from([0.0, 0.5, 1.0, 7.0]), min_size=3, max_size=3)
+
+
+def world_of(steps: list[Step], seconds: list[float]) -> World:
+    world = World(steps, PLATFORM)
+    for host, took in zip(world.hosts.values(), seconds, strict=True):
+        host.seconds = took
+    return world
+
+
+@settings(max_examples=60, deadline=None)
+@given(workflows(), SECONDS)
+def test_no_node_begins_before_its_needs_and_no_host_has_two_writers(
+    steps: list[Step], seconds: list[float]
+) -> None:
+    world, journal = world_of(steps, seconds), Recording()
+    result = run(world.apply(journal=journal))
+    assert result.ok
+    ended: set[str] = set()
+    for event in journal.events:
+        if isinstance(event, NodeChanged):
+            if event.status is NodeStatus.RUNNING:
+                assert set(world.graph.needs[event.node]) <= ended
+            else:
+                ended.add(event.node)
+    assert ended == {node.id for node in world.graph.nodes}
+    assert all(host.most_writers <= 1 for host in world.hosts.values())
+
+
+@settings(max_examples=60, deadline=None)
+@given(workflows(), SECONDS)
+def test_serial_steps_are_never_on_two_hosts_at_once(steps: list[Step], seconds: list[float]) -> None:
+    world = world_of(steps, seconds)
+    run(world.apply())
+    for step in (step for step in steps if step.serial):
+        mine = [line.split()[0] for line in world.log if line.split()[1].startswith(f"{step.name}@")]
+        assert mine == ["begin", "end"] * (len(mine) // 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(workflows(), SECONDS, st.data())
+def test_a_failure_skips_exactly_its_descendants(
+    steps: list[Step], seconds: list[float], data: st.DataObject
+) -> None:
+    world = world_of(steps, seconds)
+    ids = [node.id for node in world.graph.nodes]
+    broken = set(data.draw(st.lists(st.sampled_from(ids), max_size=2))) if ids else set()
+    for node in world.graph.nodes:
+        if node.id in broken:
+            breaks(world.hosts[node.host.name], node.step.title)
+    result = run(world.apply())
+    skipped: set[str] = set().union(*(world.graph.descendants(node) for node in broken))
+    expected = {node: "done" for node in ids}
+    expected |= {node: "failed" for node in broken} | {node: "skipped" for node in skipped}
+    assert status_of(result) == expected
+    assert (result.error is None) == (not broken)
+
+
+def breaks(host: Any, title: str) -> None:
+    """Make one step fail on a host."""
+    perform = host.perform
+
+    async def failing(actions: Any, *, title: str, deadline: float, _bad: str = title) -> Any:
+        if title == _bad:
+            await asyncio.sleep(host.seconds)
+            raise StepFailed(f"{title} broke")
+        return await perform(actions, title=title, deadline=deadline)
+
+    host.perform = failing
+
+
+@settings(max_examples=25, deadline=None)
+@given(workflows(), SECONDS)
+def test_f1_a_run_killed_at_any_event_is_healed_by_the_next(steps: list[Step], seconds: list[float]) -> None:
+    whole = world_of(steps, seconds)
+    recording = Recording()
+    run(whole.apply(journal=recording))
+    for boundary in range(len(recording.events)):
+        world = world_of(steps, seconds)
+        assert not finishes(world, boundary)
+        assert run(world.apply()).ok
+        assert world.keys == whole.keys
+        assert set(status_of(run(world.apply())).values()) <= {"unchanged"}
+
+
+def finishes(world: World, boundary: int) -> bool:
+    """Run, killed when the event of that number is told. Nothing is done for the world afterwards."""
+    journal = Recording()
+
+    def kill(event: Event) -> None:
+        if len(journal.events) > boundary:
+            raise Killed
+
+    journal.on_event = kill
+    return survives(world, journal)
+
+
+def survives(world: World, journal: Recording) -> bool:
+    try:
+        run(world.apply(journal=journal))
+    except (Killed, BaseExceptionGroup) as error:
+        if isinstance(error, BaseExceptionGroup) and (others := error.split(Killed)[1]) is not None:
+            raise others from None
+        return False
+    return True
+
+
+@settings(max_examples=25, deadline=None)
+@given(workflows(), st.integers(0, 12))
+def test_f1_a_run_killed_while_a_host_acts_is_healed_by_the_next(steps: list[Step], number: int) -> None:
+    world = World(steps, PLATFORM)
+    count = 0
+    for host in world.hosts.values():
+        perform = host.perform
+
+        async def killing(actions: Any, *, _perform: Any = perform, **fields: Any) -> Any:
+            nonlocal count
+            count += 1
+            mine = count
+            answers = await _perform(actions, **fields)
+            if mine == number:
+                raise Killed
+            return answers
+
+        host.perform = killing  # type: ignore[method-assign]
+    assert survives(world, Recording()) == (number == 0 or count < number)
+    whole = World(steps, PLATFORM)
+    run(whole.apply())
+    assert run(world.apply()).ok
+    assert world.keys == whole.keys
