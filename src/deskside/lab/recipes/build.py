@@ -140,7 +140,7 @@ def _record(recipe: Recipe, made: Made, folder: Path, place: Path) -> Built:
         version=made.version,
         kind=recipe.kind,
         path=Path(made.file),
-        sha256=_tree_digest(folder) if tree else file_digest(product),
+        sha256=_tree_digest(folder, place) if tree else file_digest(product),
         size=0 if tree else product.stat().st_size,
         references=made.references,
         programs=made.programs,
@@ -159,9 +159,9 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _tree_digest(folder: Path) -> str:
-    """Of the list of packages that a recipe for a tree writes beside it."""
-    return file_digest(folder / "packages.txt")
+def _tree_digest(folder: Path, place: Path) -> str:
+    """Over the key, which is in the name of its place, and the packages that a recipe lists beside the tree."""
+    return hashlib.sha256(f"{place.name}\n{(folder / 'packages.txt').read_text()}".encode()).hexdigest()
 
 
 def read_built(place: Path) -> Built | None:

@@ -101,6 +101,16 @@ def _make_anonymous(target: Path) -> None:
         (target / name).unlink(missing_ok=True)
 
 
+def make_image_tree(target: Path) -> None:
+    """Take away what an image has no use for, and what names the machine that made it."""
+    for name in ("etc/hostname", "etc/resolv.conf", "etc/apt/apt.conf.d/99mmdebstrap", "var/log/dpkg.log"):
+        (target / name).unlink(missing_ok=True)
+    for name in ("var/cache/debconf", "var/log/apt", "var/cache/ldconfig"):
+        shutil.rmtree(target / name, ignore_errors=True)
+    for file in (*(target / "var/lib/dpkg").glob("*-old"), target / "var/log/alternatives.log"):
+        file.unlink(missing_ok=True)
+
+
 async def _add_authorities(work: Work, target: Path) -> None:
     """Trust in the tree whom the machine trusts beyond Debian's list: its apt may depend on it."""
     bundle = work.machine.etc / "ssl/certs/ca-certificates.crt"

@@ -29,9 +29,12 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SYSTEM_PACKAGES: tuple[str, ...] = ("mmdebstrap", "debian-archive-keyring", "util-linux", "nodejs", "npm")
 """Debian packages that provide all tools of all recipes; `missing_packages` is what to install."""
 
-OLDEST_GO = (1, 26)
-PINNED_GO = "1.26.6"
-"""From PyPI, for machines without a Go that is new enough; its digest is in `go-toolchain.txt`."""
+GO = "1.26.8"
+"""Builds every program, on every machine, so that digests are the same everywhere."""
+BOOTSTRAP_GO = "1.26.6"
+"""From PyPI, where there is no Go that could fetch the pinned one; its digest is in `go-toolchain.txt`."""
+OLDEST_BOOTSTRAP = (1, 21)
+"""The first Go that fetches another version of itself."""
 SUITE = "bookworm"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -61,15 +64,6 @@ def require_tools(recipe: str, tools: Iterable[str], *, root: bool) -> None:
 
 
 @dataclass(frozen=True)
-class Go:
-    """A Go tool chain: where it is, or None when the pinned one has to be fetched first."""
-
-    version: str
-    """As `go1.26.6`."""
-    command: Path | None
-
-
-@dataclass(frozen=True)
 class Machine:
     """This machine, looked at once per build."""
 
@@ -84,15 +78,16 @@ class Machine:
         return ARCHITECTURES[name]
 
     @cached_property
-    def go(self) -> Go:
-        """The machine's own Go when it is new enough, the pinned one otherwise."""
+    def go(self) -> Path | None:
+        """The machine's own Go, when it can fetch the pinned version (or is it)."""
         found = shutil.which("go")
-        if found:
-            said = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, check=False)
-            version = said.stdout.strip()
-            if _new_enough(version):
-                return Go(version, Path(found))
-        return Go(f"go{PINNED_GO}", None)
+        if not found:
+            return None
+        asked = {**os.environ, "GOTOOLCHAIN": "local"}
+        said = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, check=False, env=asked)
+        numbers = re.match(r"go(\d+)\.(\d+)", said.stdout)
+        new_enough = numbers is not None and (int(numbers[1]), int(numbers[2])) >= OLDEST_BOOTSTRAP
+        return Path(found) if new_enough else None
 
     @cached_property
     def debian_sources(self) -> str:
@@ -110,11 +105,6 @@ class Machine:
         )
         lines = (line for line in said.stdout.splitlines() if kept.match(line) and not line.endswith(' "";'))
         return "".join(f"{line}\n" for line in lines)
-
-
-def _new_enough(version: str) -> bool:
-    numbers = re.match(r"go(\d+)\.(\d+)", version)
-    return numbers is not None and (int(numbers[1]), int(numbers[2])) >= OLDEST_GO
 
 
 def _debian_lines(apt: Path) -> Iterable[str]:

@@ -46,7 +46,7 @@ class Built:
     kind: Kind
     path: Path
     sha256: str
-    """Of the file; for a tree of its list of packages, since a tree has no digest of its own."""
+    """Of the file; for a tree, of its key and its list of packages."""
     size: int
     """Bytes of the file; 0 for a tree."""
     member: str = ""

@@ -1,0 +1,3 @@
+module deskside/recipes/pause
+
+go 1.26.0
