@@ -35,15 +35,23 @@ def open_workspace(ctx: click.Context) -> Workspace:
     return workspace
 
 
-def make_store(workspace: Workspace) -> Store:
+def make_store(workspace: Workspace, preferred: str = "") -> Store:
     """The site's store with every source that this installation has."""
     from deskside.lab.recipes import default_cache
     from deskside.lab.source import RecipeSource
     from deskside.store.upstream import UpstreamSource
 
-    upstream, recipes = UpstreamSource(workspace.train, default_cache()), RecipeSource(default_cache())
+    upstream, recipes = (
+        UpstreamSource(workspace.train, default_cache()),
+        RecipeSource(workspace.train, default_cache()),
+    )
     sources: Mapping[str, ArtifactSource] = {upstream.name: upstream, recipes.name: recipes}
-    return workspace.store(sources, workspace.train.source)
+    return workspace.store(sources, preferred or default_source(workspace))
+
+
+def default_source(workspace: Workspace) -> str:
+    """Recipes for a train of the lab, whose parts no publisher offers; upstream for all others."""
+    return "recipe" if workspace.train.name.endswith("-rack") else "upstream"
 
 
 def say(host: str, line: str) -> None:

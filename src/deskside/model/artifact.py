@@ -7,18 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from deskside.site.trains import Kind
 
-class Kind(StrEnum):
-    """What an artifact is: one program, a tar of files, container images, or a Helm chart."""
-
-    BINARY = "binary"
-    ARCHIVE = "archive"
-    IMAGE = "image"
-    CHART = "chart"
+__all__ = ["Artifact", "ArtifactSource", "Kind", "Locked"]
 
 
 @dataclass(frozen=True, order=True)
