@@ -1,0 +1,80 @@
+"""The one program that runs on a host: Python 3.10 standard library only, sent over standard input.
+
+Nothing is installed for it. `program()` joins the files of this folder into one text; on the host they share
+one namespace, so a name stands in one file only (a test holds it), and the files import nothing of Deskside
+but each other. No other part of Deskside imports them: `request()`, `BOOT` and `answer()` are the way in.
+
+Wire: a line `{"program": BYTES, "payload": BYTES, "sha256": ...}`, the program, the payload (JSON). Answer:
+lines `{"progress": ...}`, one line that is the answer, and the end marker with that line's digest (F3: without it,
+nothing is known).
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+
+READING = ("core", "paths", "system", "tls", "sockets", "hardware", "facts", "cluster", "reading")
+"""Files that answer questions, in order."""
+ACTING = (*READING, "files", "packages", "artifacts", "releases", "acting", "runs")
+"""Files that change a host, in order."""
+
+BOOT = (
+    "import sys,json,hashlib;r=sys.stdin.buffer;h=json.loads(r.readline());"
+    "S=r.read(h['program']);P=r.read(h['payload']);"
+    "hashlib.sha256(S+P).hexdigest()==h['sha256'] or sys.exit(95);"
+    "g={'__name__':'deskside_remote','SOURCE':S};exec(compile(S,'deskside','exec'),g);g['main'](P)"
+)
+"""What `python3 -c` is given: read program and payload, refuse half of them (status 95), run."""
+
+NO_PYTHON = 96
+"""Exit status of the launcher where there is no python3."""
+CUT_SHORT = 95
+"""Exit status where the program or the payload did not arrive whole."""
+END = "deskside-end "
+"""Begins the end marker; the digest of the line before it follows."""
+
+
+def _stripped(module: str) -> str:
+    """A file of this folder without its imports of the others, docstrings and comments."""
+    tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(), feature_version=(3, 10))
+    kept: list[ast.stmt] = []
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("deskside.", "__future__")):
+            continue
+        kept.append(node)
+    tree.body = kept
+    for part in ast.walk(tree):
+        if isinstance(part, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(part, False):
+            part.body = part.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+@cache
+def program(*, acting: bool) -> bytes:
+    """The program as one text; without `acting` it holds no code that changes anything."""
+    parts = [
+        "from __future__ import annotations",
+        *(_stripped(name) for name in (ACTING if acting else READING)),
+    ]
+    return "\n".join(parts).encode()
+
+
+def request(payload: Mapping[str, object], *, acting: bool) -> bytes:
+    """What is sent over standard input."""
+    source, body = program(acting=acting), json.dumps(payload).encode()
+    head = {"program": len(source), "payload": len(body), "sha256": sha256(source + body).hexdigest()}
+    return json.dumps(head).encode() + b"\n" + source + body
+
+
+def answer(output: bytes) -> Mapping[str, object] | None:
+    """The answer in what the host printed; None when it did not come whole."""
+    lines = output.decode("utf-8", "replace").splitlines()
+    if len(lines) < 2 or lines[-1] != END + sha256(lines[-2].encode()).hexdigest():
+        return None
+    found = json.loads(lines[-2])
+    return found if isinstance(found, dict) else None
