@@ -10,7 +10,6 @@ import socket
 import struct
 import sys
 import time
-from typing import Dict, List, Tuple
 
 ARP, BROADCAST = 0x0806, b"\xff" * 6
 
@@ -22,16 +21,16 @@ def question(mac: bytes, address: str) -> bytes:
     return ethernet + header + mac + b"\0" * 4 + b"\0" * 6 + socket.inet_aton(address)
 
 
-def answer(frame: bytes) -> Tuple[str, str]:
+def answer(frame: bytes) -> tuple[str, str]:
     """Address and MAC of an ARP reply; empty for any other frame."""
     if len(frame) < 42 or frame[12:14] != struct.pack("!H", ARP) or frame[20:22] != b"\0\2":
         return "", ""
     return socket.inet_ntoa(frame[28:32]), ":".join(f"{byte:02x}" for byte in frame[22:28])
 
 
-def probe(interface: str, addresses: List[str], seconds: float) -> Dict[str, str]:
+def probe(interface: str, addresses: list[str], seconds: float) -> dict[str, str]:
     """Ask twice for each address and listen for `seconds` each time."""
-    found: Dict[str, str] = {}
+    found: dict[str, str] = {}
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ARP)) as link:
         link.bind((interface, ARP))
         mac = link.getsockname()[4]
@@ -43,7 +42,7 @@ def probe(interface: str, addresses: List[str], seconds: float) -> Dict[str, str
                 link.settimeout(left)
                 try:
                     address, owner = answer(link.recv(2048))
-                except (TimeoutError, socket.timeout):
+                except TimeoutError:
                     break
                 if address in addresses:
                     found[address] = owner

@@ -44,7 +44,7 @@ DATA_FOLDERS = {
     "kubelet": "/var/lib/kubelet",
 }
 """Folders that grow, by their names on the data path. Not /var/lib/deskside as a whole: what a run in
-progress writes there would vanish below a mount. Not etcd: it wants the faster disk, seldom the bigger one."""
+progress writes there would vanish below a mount. Not etcd: it wants the faster disk, not the bigger."""
 
 
 @step(on=NODES, deadline=1200.0)

@@ -1,7 +1,8 @@
 """Runs on a host, standard library only: how long a disk takes to make a small write safe.
 
-Takes JSON on standard input, {"paths", "writes"}, and prints {"path", "milliseconds"}: the 99th percentile for
-the first path that exists. The file has no name at any time and is gone with the process; it is 200 KiB at most.
+Takes JSON on standard input, {"paths", "writes"}, and prints {"path", "milliseconds"}: the 99th percentile
+for the first path that exists. The file has no name at any time and is gone with the process; it is 200 KiB
+at most.
 """
 
 import json
@@ -9,15 +10,14 @@ import os
 import sys
 import tempfile
 import time
-from typing import List
 
 
-def nearest(paths: List[str]) -> str:
+def nearest(paths: list[str]) -> str:
     """The first of the folders that exists."""
     return next((path for path in paths if os.path.isdir(path)), "/")
 
 
-def percentile(seconds: List[float]) -> float:
+def percentile(seconds: list[float]) -> float:
     """The 99th percentile, in milliseconds."""
     ordered = sorted(seconds)
     return 1000 * ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
@@ -25,7 +25,7 @@ def percentile(seconds: List[float]) -> float:
 
 def probe(folder: str, writes: int) -> float:
     """Write as etcd's log does: 2 KiB, then fdatasync. Ends after three seconds whatever is left."""
-    taken: List[float] = []
+    taken: list[float] = []
     with tempfile.TemporaryFile(dir=folder) as file:
         end = time.monotonic() + 3
         while len(taken) < min(writes, 100) and (not taken or time.monotonic() < end):
