@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from deskside.lab.recipes import debian, images, kubernetes, runtime, services
+from deskside.lab.recipes import debian, images, kubernetes, notebooks, runtime, services
 from deskside.lab.recipes.build import Kitchen, check_names, default_cache
 from deskside.lab.recipes.machine import SYSTEM_PACKAGES, Machine, missing_packages
 from deskside.lab.recipes.recipe import Built, Recipe, Report
 
 __all__ = [
     "RECIPES",
+    "SERVED_BY",
     "SYSTEM_PACKAGES",
     "Built",
     "Recipe",
@@ -25,8 +26,16 @@ __all__ = [
     "missing_packages",
 ]
 
-RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for family in (debian, kubernetes, runtime, services, images) for recipe in family.RECIPES}
+RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for family in (debian, kubernetes, runtime, services, images, notebooks) for recipe in family.RECIPES}
 """All recipes by name, those that others are made from first."""
+
+SERVED_BY: Mapping[str, str] = {
+    **{name: "kube" for name in kubernetes.PROGRAMS if name not in kubernetes.IMAGES},
+    **{name: "kubernetes-images" for name in kubernetes.IMAGES},
+    **{name: "metallb-images" for name in ("metallb-controller", "metallb-speaker")},
+    **{name: "local-path-images" for name in ("local-path-provisioner", "local-path-helper")},
+}
+"""Artifacts of a train that share a recipe with others; all others are made by the recipe of their own name."""
 
 
 async def build(names: Iterable[str], *, cache: Path, report: Report) -> dict[str, Built]:

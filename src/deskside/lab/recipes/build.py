@@ -53,12 +53,15 @@ class Kitchen:
     async def serve(self, names: Iterable[str]) -> dict[str, Built]:
         """Build all names; the first failure ends the others, and is raised by itself."""
         wanted = list(dict.fromkeys(names))
+        failed: list[DesksideError] = []
         try:
             async with asyncio.TaskGroup() as group:
                 for name in wanted:
                     self._start(group, name)
-        except* DesksideError as failed:
-            raise _first(failed) from None
+        except* DesksideError as errors:
+            failed += _leaves(errors)
+        if failed:
+            raise failed[0]
         return {name: self._tasks[name].result() for name in wanted}
 
     def _start(self, group: asyncio.TaskGroup, name: str) -> asyncio.Task[Built]:
@@ -125,10 +128,11 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _first(failed: BaseExceptionGroup[DesksideError]) -> DesksideError:
-    for error in failed.exceptions:
-        return _first(error) if isinstance(error, BaseExceptionGroup) else error
-    raise AssertionError("an exception group is never empty")
+def _leaves(group: BaseExceptionGroup[DesksideError]) -> list[DesksideError]:
+    found: list[DesksideError] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
 
 
 def _record(recipe: Recipe, made: Made, folder: Path, place: Path) -> Built:

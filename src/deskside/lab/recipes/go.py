@@ -19,7 +19,7 @@ from deskside.lab.recipes.work import Work
 
 HERE = Path(__file__)
 MODULES = HERE.parent / "modules"
-TOOLCHAIN_PIN = HERE.parent / "go-toolchain.txt"
+TOOLCHAIN_PIN = HERE.parent / "python/go.txt"
 STRIPPED = ("-s", "-w")
 
 

@@ -87,7 +87,7 @@ async def make_kubernetes(work: Work) -> Made:
     below = await tree_layer(work)
     links = {f"usr/local/bin/{name}": "kube" for name in PROGRAMS} | {"coredns": "usr/local/bin/kube"}
     kube = await program_layer(work, "kube", {"usr/local/bin/kube": work.needs["kube"].path}, links)
-    pause = await program_layer(work, "pause", {"pause": work.needs["pause"].path}, {})
+    pause = await program_layer(work, "pause", {"pause": work.needs["pause-program"].path}, {})
     starts: Mapping[str, Sequence[str]] = {"coredns": ("/coredns",), "pause": ("/pause",)}
     images = []
     for reference in KUBERNETES_REFERENCES:
@@ -107,7 +107,7 @@ async def make_metallb(work: Work) -> Made:
     """MetalLB's controller and speaker, each a static program on nothing."""
     images = []
     for reference, name in zip(METALLB_REFERENCES, ("controller", "speaker"), strict=True):
-        layer = await program_layer(work, name, {name: work.needs[f"metallb-{name}"].path}, {})
+        layer = await program_layer(work, name, {name: work.needs[f"metallb-{name}-program"].path}, {})
         images.append(Image(reference, [layer], entrypoint=(f"/{name}",)))
     return await finish(work, images, METALLB)
 
@@ -149,7 +149,7 @@ RECIPES = (
         make=make_kubernetes,
         sources=(HERE, layers.HERE),
         inputs=lambda machine: {"references": " ".join(KUBERNETES_REFERENCES)},
-        needs=("debian-images", "kube", "pause"),
+        needs=("debian-images", "kube", "pause-program"),
         root=True,
     ),
     Recipe(
@@ -160,7 +160,7 @@ RECIPES = (
         make=make_metallb,
         sources=(HERE, layers.HERE),
         inputs=lambda machine: {"references": " ".join(METALLB_REFERENCES)},
-        needs=("metallb-controller", "metallb-speaker"),
+        needs=("metallb-controller-program", "metallb-speaker-program"),
     ),
     Recipe(
         name="local-path-images",

@@ -24,6 +24,9 @@ HELM = "4.3.1"
 COMPONENTS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy")
 PROGRAMS = (*COMPONENTS, "kubelet", "kubeadm", "kubectl", "etcd", "etcdctl", "coredns", "helm")
 
+IMAGES = (*COMPONENTS, "coredns", "etcd", "pause")
+"""The containers of kubeadm's list; the other programs run on hosts."""
+
 
 def _kubernetes_version(package: str) -> dict[str, str]:
     major, minor, _ = KUBERNETES.split(".")
@@ -73,7 +76,7 @@ RECIPES = (
         both_cores=True,
     ),
     Recipe(
-        name="pause",
+        name="pause-program",
         version=PAUSE,
         kind="binary",
         about="the program that holds a pod's namespaces",

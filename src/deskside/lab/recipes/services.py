@@ -77,7 +77,7 @@ async def make_local_path(work: Work) -> Made:
 
 RECIPES = (
     Recipe(
-        name="metallb-controller",
+        name="metallb-controller-program",
         version=METALLB,
         kind="binary",
         about="gives addresses to services",
@@ -87,7 +87,7 @@ RECIPES = (
         both_cores=True,
     ),
     Recipe(
-        name="metallb-speaker",
+        name="metallb-speaker-program",
         version=METALLB,
         kind="binary",
         about="answers ARP for those addresses",
