@@ -33,7 +33,9 @@ class Role(StrEnum):
 class Admin(Section):
     """Who Deskside is on the hosts."""
 
-    user: Username = Field(description="Account on every managed host; may use sudo without a password.")
+    user: Username = Field(
+        examples=["ops"], description="Account on every managed host; may use sudo without a password."
+    )
     keys: tuple[Path, ...] = Field(
         (),
         description="Public keys (.pub); the private key beside each is tried first, then the agent, the "
@@ -47,15 +49,17 @@ class Admin(Section):
 class Network(Section):
     """Addresses of the site. All ranges are apart from each other; IPv4 only."""
 
-    subnet: IPv4Network = Field(description="The network that all hosts are in.")
-    gateway: IPv4Address = Field(description="The router of the subnet.")
+    subnet: IPv4Network = Field(examples=["10.20.0.0/24"], description="The network that all hosts are in.")
+    gateway: IPv4Address = Field(examples=["10.20.0.1"], description="The router of the subnet.")
     api: IPv4Address = Field(
+        examples=["10.20.0.10"],
         description="Address of the cluster's API, held by the servers in turn. In the subnet, used by "
-        "nothing else."
+        "nothing else.",
     )
     load_balancer: RangeField = Field(
+        examples=["10.20.0.200-10.20.0.220"],
         description="Addresses for published services, as 10.20.0.200-10.20.0.220. In the subnet, used by "
-        "nothing else, and outside the range that a DHCP server hands out."
+        "nothing else, and outside the range that a DHCP server hands out.",
     )
     pods: IPv4Network = Field(
         IPv4Network("10.42.0.0/16"),
@@ -81,8 +85,12 @@ class Network(Section):
 class DataDevice(Section):
     """A whole disk that Deskside may format, because a person typed its serial number."""
 
-    device: AbsolutePath = Field(description="The disk, as /dev/disk/by-id/nvme-... or /dev/nvme1n1.")
+    device: AbsolutePath = Field(
+        examples=["/dev/disk/by-id/nvme-SAMSUNG_S6B0NL0T"],
+        description="The disk, as /dev/disk/by-id/nvme-... or /dev/nvme1n1.",
+    )
     serial: str = Field(
+        examples=["<what lsblk -o NAME,SERIAL shows>"],
         min_length=4,
         max_length=64,
         pattern=r"^[\w.-]+$",
@@ -97,10 +105,13 @@ def _data_kind(value: object) -> str:
 class HostSpec(Section):
     """A machine of the site."""
 
-    name: Label = Field(description="Host name, one DNS label. The full name is NAME.SITE.")
-    address: IPv4Address = Field(description="Its address in the subnet, the same at all times.")
+    name: Label = Field(examples=["ws1"], description="Host name, one DNS label. The full name is NAME.SITE.")
+    address: IPv4Address = Field(
+        examples=["10.20.0.11"], description="Its address in the subnet, the same at all times."
+    )
     mac: Mac | None = Field(None, description="MAC address of the network card with that address.")
     roles: tuple[Role, ...] = Field(
+        examples=["[server, worker]"],
         min_length=1,
         description="What it is for: `server` (holds the cluster's API), `worker` (runs desks), `storage` "
         "(has the homes). A server without `worker` runs no desks.",

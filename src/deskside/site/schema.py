@@ -72,7 +72,8 @@ class CaFile(Section):
     """A certificate authority in a file."""
 
     file: Path = Field(
-        description="PEM file, relative to the site file. The authority, not the server's own leaf."
+        examples=["nas-ca.pem"],
+        description="PEM file, relative to the site file. The authority, not the server's own leaf.",
     )
 
 
@@ -107,19 +108,25 @@ class Identity(Section):
 
     kind: Literal["ldap"] = Field("ldap", description="`ldap`: an existing LDAP directory, as on a Synology.")
     server: LdapField = Field(
+        examples=["ldaps://nas.lab.example"],
         description="ldaps://NAME, or ldap://NAME, which always means StartTLS. The name must stand in the "
-        "directory's certificate."
+        "directory's certificate.",
     )
     ca: CaFile | None = Field(
         None,
         description="Authority that signed the directory's certificate; by default those the hosts trust.",
     )
-    base: Dn = Field(description="Base of the directory, as dc=lab,dc=example.")
+    base: Dn = Field(
+        examples=["dc=lab,dc=example"], description="Base of the directory, as dc=lab,dc=example."
+    )
     user_dn: str = Field(
         "uid={username},cn=users,{base}",
         description="Distinguished name of a user, with {username} and {base} to be filled in.",
     )
-    allow: Allow = Field(description="Who may log in: {group: DN} or {all: true}.")
+    allow: Allow = Field(
+        examples=['{group: "cn=ai,cn=groups,dc=lab,dc=example"}'],
+        description="Who may log in: {group: DN} or {all: true}.",
+    )
     admins: tuple[Username, ...] = Field((), description="Users who see and stop the desks of others.")
 
     @property
@@ -143,7 +150,8 @@ class Homes(Section):
     """The users' homes."""
 
     source: ExportField = Field(
-        description="Folder exported over NFS by a storage host, as nas:/volume1/homes. A folder per user."
+        examples=["nas:/volume1/homes"],
+        description="Folder exported over NFS by a storage host, as nas:/volume1/homes. A folder per user.",
     )
 
 
@@ -156,7 +164,7 @@ class Volumes(Section):
 class Storage(Section):
     """Where data lives."""
 
-    homes: Homes = Field(description="The users' homes.")
+    homes: Homes = Field(examples=['{source: "nas:/volume1/homes"}'], description="The users' homes.")
     volumes: Volumes = Field(Volumes(), description="Volumes of the services.")
 
 
@@ -179,10 +187,13 @@ class ChartSource(Section):
 
     reference: str | None = Field(
         None,
+        examples=["oci://registry.example/charts/jupyterhub"],
         pattern=r"^(oci|https)://[^\s]+$",
         description="oci://registry/chart, or https://repository/chart-name; needs `version`.",
     )
-    version: str | None = Field(None, pattern=r"^[\w.+-]+$", description="Exact version of the chart.")
+    version: str | None = Field(
+        None, examples=["4.4.2"], pattern=r"^[\w.+-]+$", description="Exact version of the chart."
+    )
     path: Path | None = Field(
         None, description="Chart folder or .tgz on this machine, relative to the site file."
     )
@@ -218,11 +229,15 @@ class Releases(Section):
 class Profile(Section):
     """One line of the list that a user picks a desk from."""
 
-    name: str = Field(min_length=1, max_length=60, description="What the user reads, as CPU desk.")
+    name: str = Field(
+        examples=["CPU desk"], min_length=1, max_length=60, description="What the user reads, as CPU desk."
+    )
     cpu: float = Field(
         2, gt=0, le=1024, allow_inf_nan=False, description="Cores of the desk, guaranteed; 0.5 is half."
     )
-    memory: MemoryField = Field(description="Memory of the desk, guaranteed and the limit, as 4Gi.")
+    memory: MemoryField = Field(
+        examples=["4Gi"], description="Memory of the desk, guaranteed and the limit, as 4Gi."
+    )
     image: ImageName | None = Field(None, description="Image of the desk; by default that of `notebooks`.")
     default: bool = Field(
         False, description="Whether it is chosen beforehand; without any, the first one is."
@@ -232,7 +247,9 @@ class Profile(Section):
 class Notebooks(Section):
     """The hub and its desks."""
 
-    hostname: Domain = Field(description="Name that browsers use, as notebooks.lab.example.")
+    hostname: Domain = Field(
+        examples=["notebooks.lab.example"], description="Name that browsers use, as notebooks.lab.example."
+    )
     profiles: tuple[Profile, ...] = Field(min_length=1, description="The desks that users can pick.")
     image: ImageName | None = Field(None, description="Image of the desks; by default the train's.")
     scratch: AbsolutePath | None = Field(
@@ -253,9 +270,11 @@ class Notebooks(Section):
 class Person(Section):
     """A user of the directory, for the acceptance test."""
 
-    name: Username = Field(description="Name in the directory.")
+    name: Username = Field(examples=["ann"], description="Name in the directory.")
     password: SecretSource | None = Field(
-        None, description="{env: NAME} or {file: PATH}; asked for on a terminal when absent."
+        None,
+        examples=["{file: ann.secret}"],
+        description="{env: NAME} or {file: PATH}; asked for on a terminal when absent.",
     )
 
 
@@ -269,7 +288,10 @@ class Verify(Section):
 class Site(Section):
     """The declared whole: one file, one site."""
 
-    site: Domain = Field(description="Name of the site, which is also its internal domain, as lab.example.")
+    site: Domain = Field(
+        examples=["lab.example"],
+        description="Name of the site, which is also its internal domain, as lab.example.",
+    )
     train: str = Field(
         DEFAULT_TRAIN, pattern=r"^[\w.-]{1,64}$", description="The versions that were tested together."
     )

@@ -89,7 +89,7 @@ class TrainArtifact(_Entry):
     version: str = Field(pattern=r"^[\w.+-]+$")
     """As the publisher writes it, without a leading v."""
     upstream: Upstream | None = None
-    """Where the publisher offers it; None when only a recipe or a bundle has it. Images always have a name."""
+    """Where the publisher offers it; None when only a recipe or a bundle has it. An image has one."""
     reason: str = ""
     """Why this train differs from the one that it extends."""
 
