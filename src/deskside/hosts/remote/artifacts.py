@@ -126,6 +126,14 @@ def fill(staged: str, kind: str, name: str, member: str, target: str) -> None:
         raise ActionFailed(f"the archive {name} cannot be read: {error}") from None
 
 
+def add_name(place: str, name: str) -> None:
+    """Another name for the one program that lies in a place: some see by their name what they are to be."""
+    there = folder(place)
+    if there and name not in there:
+        os.link(f"{place}/{there[0]}", f"{place}/{name}")
+        sync_folder(place)
+
+
 def install_artifact(action: Mapping[str, object], clock: Clock) -> Raw:
     """Action `install_artifact`: there as a whole or not at all."""
     digest, name = text_of(action, "sha256"), text_of(action, "name")
@@ -148,6 +156,8 @@ def install_artifact(action: Mapping[str, object], clock: Clock) -> Raw:
         os.sync()
         os.rename(temporary, place)
         sync_folder(os.path.dirname(place))
+    elif text_of(action, "kind") == "binary" and not text_of(action, "member"):
+        add_name(place, name)
     if os.path.exists(staged):
         os.unlink(staged)
     return {}

@@ -39,13 +39,21 @@ def present(path: str) -> bool:
     return os.path.lexists(at(path))
 
 
+def not_ours(unit: str) -> bool:
+    """Whether a kubelet's unit is there that is no second name of Deskside's (kubeadm knows one name only)."""
+    path = at(unit)
+    if os.path.islink(path) and os.path.basename(os.readlink(path)) == "deskside-kubelet.service":
+        return False
+    return os.path.lexists(path)
+
+
 def foreign_kubernetes() -> str:
     """Whose Kubernetes is on the host, when it is not ours."""
     for name, paths in FOREIGN.items():
         if any(present(path) for path in paths):
             return name
     ours = present("/etc/systemd/system/deskside-kubelet.service") or present(MARKER)
-    if any(present(f"{place}/kubelet.service") for place in UNIT_FOLDERS):
+    if any(not_ours(f"{place}/kubelet.service") for place in UNIT_FOLDERS):
         return "kubelet"
     return "kubeadm" if present("/etc/kubernetes/kubelet.conf") and not ours else ""
 

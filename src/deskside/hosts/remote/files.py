@@ -202,12 +202,9 @@ def run_program(
     env: Mapping[str, object] | None = None,
     timeout: float = 300.0,
 ) -> Ended:
-    """Run a program that may change things. Output goes to files, so that a child left behind blocks nobody."""
-    with (
-        tempfile.TemporaryFile() as given,
-        tempfile.TemporaryFile() as out,
-        tempfile.TemporaryFile() as errors,
-    ):
+    """Run a program that may change things. Output goes to files: a child left behind blocks nobody."""
+    make = tempfile.TemporaryFile
+    with make() as given, make() as out, make() as errors:
         given.write(stdin.encode())
         given.seek(0)
         try:

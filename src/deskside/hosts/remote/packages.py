@@ -1,4 +1,4 @@
-"""Action `install_packages`: repairs an interrupted dpkg (F10), waits for a held lock by name (F9). Remote program."""
+"""Action `install_packages`: repairs a broken dpkg (F10), waits for a held lock (F9). Remote program."""
 
 from __future__ import annotations
 

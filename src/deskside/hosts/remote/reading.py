@@ -1,4 +1,4 @@
-"""Reading mode: questions in, answers out, as few programs as possible. Part of the remote program; reads only."""
+"""Reading mode: questions in, answers out, as few programs as possible. Remote program; reads only."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ def answers_to(queries: Sequence[Mapping[str, object]]) -> list[Raw]:
 
     def work(op: str, places: Sequence[int]) -> None:
         with gate:
-            for place, answer in zip(places, answer_group(op, [queries[place] for place in places])):
+            found = answer_group(op, [queries[place] for place in places])
+            for place, answer in zip(places, found, strict=True):
                 answers[place] = answer
 
     threads = []

@@ -1,4 +1,4 @@
-"""Actions on the cluster: a Helm release with its record, and Secrets of random values. Part of the remote program.
+"""Actions on the cluster: a Helm release with its record, and Secrets of random values. Remote program.
 
 helm and kubectl are Deskside's own, with the admin credentials of the server that this runs on.
 """
@@ -71,7 +71,7 @@ def ensure_namespace(clock: Clock, name: str, labels: Mapping[str, object]) -> N
 
 
 def unlock_release(clock: Clock, namespace: str, name: str) -> str:
-    """Mark a release failed that a killed run left `pending-*` (F8); its history stays. Says what was done."""
+    """Mark a release failed that a killed run left `pending-*` (F8); history stays. Says what was done."""
     argv = ["get", "secrets", "-n", namespace, "-l", f"owner=helm,name={name}", "-o", "json"]
     found = json.loads(asked(argv, clock).stdout).get("items", [])
     revisions = sorted(found, key=lambda item: int(item["metadata"]["labels"].get("version", 0)))

@@ -63,7 +63,7 @@ def write_private(path: str, data: bytes) -> None:
 
 
 def process_mark(pid: str) -> str:
-    """Start time of a process; empty when it has ended. Tells a process from a later one of the same number."""
+    """Start time of a process; empty when it has ended. Tells it from a later one of that number."""
     fields = contents_of_machine(f"/proc/{pid}/stat").rpartition(")")[2].split()
     return fields[19] if len(fields) > 19 and fields[0] != "Z" else ""
 

@@ -1,0 +1,355 @@
+"""A host over SSH as `HostWriter`: questions of one turn go out together, changes run detached on the host.
+
+May not decide what to ask or change, and knows nothing of steps. `open_sessions` is the way in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic, strftime
+from types import TracebackType
+from typing import Self, TypeAlias, TypeVar, overload
+
+from deskside.errors import Busy, StepFailed, Unreachable
+from deskside.hosts import remote
+from deskside.hosts.pins import Pins
+from deskside.hosts.ssh import Link, Lost, Target
+from deskside.model.action import Action, ActionResult
+from deskside.model.artifact import Locked
+from deskside.model.query import Query
+from deskside.site.schema import HostSpec, Site
+from deskside.site.secrets import located
+
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+Fetch: TypeAlias = Callable[[Locked], Awaitable[Path]]
+"""A local file with the artifact's bytes."""
+Report: TypeAlias = Callable[[str], None]
+"""Told what a host is doing or waiting for."""
+Raw: TypeAlias = Mapping[str, object]
+
+QUIET_TURNS = 6
+"""Turns of the event loop without a new question before the questions go out: nested gathers join."""
+BLOCK = 1 << 18
+AWAY_SECONDS = 90.0
+"""How long a host may stay away during a run before it is given up."""
+QUESTION_SECONDS = 120.0
+
+
+def silent(_: str) -> None:
+    """Nobody listens."""
+
+
+class Session:
+    """A connected host. Counts its `round_trips` and `writes`, for tests and measurements."""
+
+    def __init__(self, link: Link, fetch: Fetch, report: Report = silent) -> None:
+        self._link, self._fetch, self._report = link, fetch, report
+        self._asked: dict[str, tuple[Mapping[str, object], asyncio.Future[Raw]]] = {}
+        self._flushing: asyncio.Task[None] | None = None
+        self._batches: set[asyncio.Task[None]] = set()
+        self._sending: dict[str, asyncio.Lock] = {}
+        self.writes = 0
+        """Runs that changed, or may have changed, the host."""
+
+    @property
+    def name(self) -> str:
+        """The host's name in the site file."""
+        return self._link.target.name
+
+    @property
+    def round_trips(self) -> int:
+        """Channels opened so far."""
+        return self._link.round_trips
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Hang up; questions that wait are given up, detached runs go on."""
+        for task in [*self._batches, *([self._flushing] if self._flushing else [])]:
+            task.cancel()
+        await self._link.close()
+
+    @overload
+    async def read(self, first: Query[A], /) -> A: ...
+    @overload
+    async def read(self, first: Query[A], second: Query[B], /) -> tuple[A, B]: ...
+    @overload
+    async def read(self, first: Query[A], second: Query[B], third: Query[C], /) -> tuple[A, B, C]: ...
+
+    async def read(self, *queries: Query[A]) -> object:
+        """Answers in the order of the questions; a single question gives its answer itself."""
+        answers = await self.read_all(queries)
+        return answers[0] if len(queries) == 1 else answers
+
+    async def read_all(self, queries: Sequence[Query[A]], /) -> tuple[A, ...]:
+        """Several questions. Raises Unreachable, or StepFailed when a question itself failed."""
+        waiting = [self._ask(query) for query in queries]
+        answers = []
+        for query, future in zip(queries, waiting, strict=True):
+            found = await asyncio.shield(future)
+            raw = found.get("ok")
+            if not isinstance(raw, dict):
+                raise StepFailed(f"{self.name} could not answer {_shown(query)}: {found.get('error')}")
+            answers.append(query.answer(raw))
+        return tuple(answers)
+
+    def _ask(self, query: Query[A]) -> asyncio.Future[Raw]:
+        wire = query.wire()
+        key = json.dumps(wire, sort_keys=True)
+        if key not in self._asked:
+            self._asked[key] = (wire, asyncio.get_running_loop().create_future())
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush())
+        return self._asked[key][1]
+
+    async def _flush(self) -> None:
+        known, quiet = 0, 0
+        while quiet < QUIET_TURNS:
+            quiet = quiet + 1 if len(self._asked) == known else 0
+            known = len(self._asked)
+            await asyncio.sleep(0)
+        asked, self._asked, self._flushing = self._asked, {}, None
+        batch = asyncio.create_task(self._answer(list(asked.values())))
+        self._batches.add(batch)
+        batch.add_done_callback(self._batches.discard)
+
+    async def _answer(self, asked: Sequence[tuple[Mapping[str, object], asyncio.Future[Raw]]]) -> None:
+        try:
+            answers = await self._answers([wire for wire, _ in asked])
+        except BaseException as error:
+            for _, future in asked:
+                if not future.done():
+                    future.set_exception(_for_others(error))
+                    # Whoever asked may have gone away; nobody else has to hear of it.
+                    future.exception()
+            if not isinstance(error, Exception):
+                raise
+            return
+        for (_, future), answer in zip(asked, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)
+
+    async def _answers(self, queries: Sequence[Mapping[str, object]]) -> list[Raw]:
+        request = remote.request({"mode": "read", "queries": queries}, acting=False)
+        timeouts = [value for query in queries if isinstance(value := query.get("timeout"), int | float)]
+        limit = QUESTION_SECONDS + sum(timeouts)
+        try:
+            async with asyncio.timeout(limit):
+                found = (await self._repeated(request)).get("answers")
+        except TimeoutError:
+            raise Unreachable(f"{self.name} did not answer within {limit:.0f} s") from None
+        if not isinstance(found, list) or len(found) != len(queries):
+            raise StepFailed(f"the program of deskside on {self.name} gave an answer that is none")
+        return found
+
+    async def _repeated(self, request: bytes) -> Raw:
+        """Ask; once more on a new connection when the old one is gone. Only for what changes nothing."""
+        try:
+            return await self._link.converse(request, self._heard)
+        except Lost:
+            await self._link.open()
+        try:
+            return await self._link.converse(request, self._heard)
+        except Lost as error:
+            raise Unreachable(f"{self.name} was lost while it was asked: {error}") from None
+
+    def _heard(self, message: Raw) -> None:
+        if isinstance(message.get("progress"), str):
+            self._report(str(message["progress"]))
+
+    async def perform(
+        self, actions: Sequence[Action], *, title: str, deadline: float
+    ) -> tuple[ActionResult, ...]:
+        """Carry out actions in order in one detached run, which ends by `deadline` (seconds).
+
+        The run outlives the connection and is joined again. Raises StepFailed, Busy or Unreachable.
+        """
+        self.writes += 1
+        run = f"{strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
+        payload = {"mode": "perform", "run": run, "title": title, "deadline": deadline}
+        whole = remote.request({**payload, "actions": [action.wire() for action in actions]}, acting=True)
+        answer = await self._joined(whole, remote.request({**payload, "rejoin": True}, acting=True), deadline)
+        if "refused" in answer:
+            raise StepFailed(f"{title} on {self.name} could not start: {answer['refused']}")
+        result = answer.get("result")
+        if not isinstance(result, dict):
+            raise StepFailed(
+                f"{title} on {self.name}: how it ended is not known, for its run {run} is gone without a result",
+                hint="run the same command again: it looks at the host first",
+            )
+        return self._results(result, title)
+
+    async def _joined(self, whole: bytes, rejoin: bytes, deadline: float) -> Raw:
+        """The answer of a run, over as many connections as it takes."""
+        started, end = False, monotonic() + deadline + 60
+
+        def listen(message: Raw) -> None:
+            nonlocal started
+            started = started or "started" in message
+            self._heard(message)
+
+        while True:
+            try:
+                return await self._link.converse(rejoin if started else whole, listen)
+            except Lost as error:
+                self._report(f"the connection was lost ({error}); the work goes on there, connecting again")
+            await self._returned(min(end, monotonic() + AWAY_SECONDS))
+
+    async def _returned(self, end: float) -> None:
+        """Wait until the host answers again. Raises Unreachable when it does not in time."""
+        while True:
+            try:
+                await self._link.reopen()
+                return
+            except Lost as error:
+                if monotonic() > end:
+                    raise Unreachable(
+                        f"{self.name} was lost during a run and does not come back: {error}",
+                        hint="the work may go on there; run the same command again once the host answers",
+                    ) from None
+            await asyncio.sleep(1.0)
+
+    def _results(self, result: Raw, title: str) -> tuple[ActionResult, ...]:
+        failed, found = result.get("failed"), result.get("results")
+        if isinstance(failed, dict):
+            detail = "\n".join(str(failed[key]) for key in ("stdout", "stderr") if failed.get(key))
+            kind = Busy if failed.get("busy") else StepFailed
+            raise kind(f"{title} on {self.name}: {failed.get('error')}", detail=detail)
+        return tuple(_result(item) for item in (found if isinstance(found, list) else []))
+
+    async def settle(self, deadline: float = 600.0) -> None:
+        """Wait until runs that an earlier deskside began here have ended. Raises Busy when they do not."""
+        request = remote.request({"mode": "settle", "deadline": deadline}, acting=True)
+        answer = await self._repeated(request)
+        if answer.get("going"):
+            raise Busy(f"{self.name} is still at work for an earlier run: {answer.get('titles')}")
+
+    async def send(self, artifact: Locked) -> None:
+        """Bring an artifact into the host's staging folder, verified there; nothing when it is there."""
+        if artifact.pulled:
+            return
+        async with self._sending.setdefault(artifact.sha256, asyncio.Lock()):
+            path = await self._fetch(artifact)
+            size = (await asyncio.to_thread(path.stat)).st_size
+            request = remote.request(
+                {"mode": "receive", "sha256": artifact.sha256, "size": size}, acting=True
+            )
+            for attempt in (1, 2, 3):
+                try:
+                    blocks = self._blocks(path, artifact.name, size)
+                    answer = await self._link.converse(request, self._heard, blocks)
+                    break
+                except Lost as error:
+                    if attempt == 3:
+                        raise Unreachable(f"{self.name} was lost while {artifact.name} was sent") from error
+                    await self._link.open()
+        if "error" in answer:
+            raise StepFailed(f"{artifact.name} could not be sent to {self.name}: {answer['error']}")
+
+    async def _blocks(self, path: Path, name: str, size: int) -> AsyncIterator[bytes]:
+        self.writes += 1
+        sent, said = 0, monotonic()
+        with path.open("rb") as file:
+            while block := await asyncio.to_thread(file.read, BLOCK):
+                yield block
+                sent += len(block)
+                if monotonic() - said > 2:
+                    said = monotonic()
+                    self._report(f"sending {name}: {sent >> 20} of {size >> 20} MiB")
+
+
+def _shown(query: Query[A]) -> str:
+    wire = query.wire()
+    what = wire.get("path") or wire.get("argv") or wire.get("name") or ""
+    return f"{wire['op']} {' '.join(what) if isinstance(what, tuple | list) else what}".strip()
+
+
+def _for_others(error: BaseException) -> BaseException:
+    """The error for those who asked; who cancelled us did not mean them."""
+    return Unreachable("the session was closed") if isinstance(error, asyncio.CancelledError) else error
+
+
+def _result(item: object) -> ActionResult:
+    raw = item if isinstance(item, dict) else {}
+    status, seconds = raw.get("status"), raw.get("seconds")
+    return ActionResult(
+        status if isinstance(status, int) else None,
+        str(raw.get("stdout") or ""),
+        str(raw.get("stderr") or ""),
+        float(seconds) if isinstance(seconds, int | float) else 0.0,
+    )
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The hosts of a site: those that answered, and why the others did not."""
+
+    sessions: Mapping[str, Session]
+    unreachable: Mapping[str, Unreachable] = field(default_factory=dict)
+
+    async def close(self) -> None:
+        """Hang up everywhere."""
+        await asyncio.gather(*(session.close() for session in self.sessions.values()))
+
+
+async def connect(
+    spec: HostSpec,
+    site: Site,
+    pins: Path,
+    fetch: Fetch,
+    report: Report = silent,
+    *,
+    folder: Path = Path(),
+    bootstrap: bool = False,
+) -> Session:
+    """A session of one host. `folder` is the site file's; `bootstrap` lets a missing python3 be installed.
+
+    Raises Unreachable.
+    """
+    keys = tuple(located(folder, path) for path in site.admin.keys)
+    target = Target(spec.name, str(spec.address), site.admin.user, site.admin.port, keys, bootstrap)
+    link = Link(target, Pins(pins))
+    await link.open()
+    return Session(link, fetch, report)
+
+
+async def open_sessions(
+    site: Site,
+    pins: Path,
+    fetch: Fetch,
+    report: Callable[[str, str], None] = lambda _host, _text: None,
+    *,
+    folder: Path = Path(),
+    bootstrap: bool = False,
+    only: Sequence[str] = (),
+) -> Opened:
+    """Sessions of all managed hosts (or of `only`) at once; `report(host, text)`."""
+    specs = [spec for spec in site.hosts if spec.managed and (not only or spec.name in only)]
+
+    async def opened(spec: HostSpec) -> Session | Unreachable:
+        def told(text: str) -> None:
+            report(spec.name, text)
+
+        try:
+            return await connect(spec, site, pins, fetch, told, folder=folder, bootstrap=bootstrap)
+        except Unreachable as error:
+            return error
+
+    found = dict(zip((spec.name for spec in specs), await asyncio.gather(*map(opened, specs)), strict=True))
+    return Opened(
+        {name: item for name, item in found.items() if isinstance(item, Session)},
+        {name: item for name, item in found.items() if isinstance(item, Unreachable)},
+    )

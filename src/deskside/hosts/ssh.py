@@ -1,0 +1,333 @@
+"""One SSH connection to one host (asyncssh): made, kept alive, made again after a cut.
+
+Host keys are checked against pins and nothing switches that off. A missing exit status or end marker means
+that nothing is known (`Lost`), never that all went well (F3).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shlex
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from deskside.errors import StepFailed, Unreachable
+from deskside.hosts import remote
+from deskside.hosts.pins import Pins, scan_host_key
+
+if TYPE_CHECKING:
+    import asyncssh
+
+CHANNELS = 8
+"""At most so many at once on a connection: servers stop at ten (F5)."""
+KEEPALIVE = (5, 3)
+"""Seconds between questions, and how many may stay unanswered (F4)."""
+CONNECT_SECONDS = 10.0
+LOGIN_SECONDS = 30.0
+BACK_OFF = (0.3, 0.8, 2.0, 4.0)
+"""Seconds before each further try, when a server hangs up before it says who it is (MaxStartups, F5)."""
+MESSAGES = (b'{"progress"', b'{"started"', b'{"wanted"')
+"""How lines begin that come before the answer."""
+INSTALL_PYTHON = (
+    "sudo -n apt-get -q -y update && sudo -n apt-get -q -y --no-install-recommends install python3"
+)
+
+Listener: TypeAlias = Callable[[Mapping[str, object]], None]
+
+
+class Lost(Exception):
+    """The connection is gone, or what came over it is not whole; how the work ended is not known."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a host is and how to log in."""
+
+    name: str
+    address: str
+    user: str
+    port: int | None = None
+    """None: what ~/.ssh/config says for the address, else 22."""
+    keys: tuple[Path, ...] = ()
+    """Public keys; the private key lies beside each."""
+    bootstrap: bool = False
+    """May python3 be installed when the host has none?"""
+
+
+def launcher(user: str) -> str:
+    """The command line that runs the remote program as root, whatever the login shell."""
+    sudo = "" if user == "root" else "sudo -n -- "
+    program = f"exec {sudo}python3 -I -S -c {shlex.quote(remote.BOOT)}"
+    script = f"command -v python3 >/dev/null 2>&1 || exit {remote.NO_PYTHON}; {program}"
+    return f"sh -c {shlex.quote(script)}"
+
+
+def private_keys(public: Sequence[Path]) -> list[asyncssh.SSHKeyPair]:
+    """Usable private keys beside public ones: those that are there and need no passphrase."""
+    import asyncssh
+
+    found: list[asyncssh.SSHKeyPair] = []
+    for path in public:
+        private = path.with_suffix("") if path.suffix == ".pub" else path
+        with suppress(OSError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError):
+            found.extend(asyncssh.load_keypairs(str(private)))
+    return found
+
+
+async def other_keys(target: Target) -> list[asyncssh.SSHKeyPair]:
+    """Keys of the agent (listed ones first), then those of ~/.ssh and its configuration."""
+    import asyncssh
+
+    listed = set()
+    for path in target.keys:
+        with suppress(OSError, asyncssh.KeyImportError):
+            listed.add(asyncssh.read_public_key(str(path)).public_data)
+    held: list[asyncssh.SSHKeyPair] = []
+    if os.environ.get("SSH_AUTH_SOCK"):
+        with suppress(OSError, ValueError, asyncssh.Error):
+            agent = await asyncssh.connect_agent()
+            held = sorted(await agent.get_keys(), key=lambda key: key.public_data not in listed)
+    options = asyncssh.SSHClientConnectionOptions(host=target.address, agent_path=None)
+    return [*held, *(options.client_keys or ())]
+
+
+class Link:
+    """The connection of a host. `open` first; `converse` then asks the remote program."""
+
+    def __init__(self, target: Target, pins: Pins) -> None:
+        self.target, self.pins = target, pins
+        self.round_trips = 0
+        """How many channels were opened."""
+        self._connection: asyncssh.SSHClientConnection | None = None
+        self._opening = asyncio.Lock()
+        self._channels = asyncio.Semaphore(CHANNELS)
+        self._command = launcher(target.user)
+
+    async def open(self) -> None:
+        """Connect if there is no connection. Raises Unreachable, with what to do about it."""
+        try:
+            await self.reopen()
+        except Lost as error:
+            raise Unreachable(
+                f"{self.target.name} ({self.target.address}) does not answer: {error}",
+                hint=f"is it on and in the network? ping {self.target.address}",
+            ) from None
+
+    async def reopen(self) -> None:
+        """The same; raises Lost where trying again later may help, Unreachable where it will not."""
+        async with self._opening:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await self._connected()
+
+    async def close(self) -> None:
+        """Hang up. Detached runs go on."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+            with suppress(OSError, asyncio.TimeoutError):
+                await asyncio.wait_for(connection.wait_closed(), 2)
+
+    def cut(self) -> None:
+        """Drop the connection without a word, as a broken cable does; for tests and for a silent host."""
+        if self._connection is not None:
+            self._connection.abort()
+
+    async def _connected(self) -> asyncssh.SSHClientConnection:
+        import asyncssh
+
+        for pause in (*BACK_OFF, None):
+            try:
+                return await self._connect_once()
+            except (ConnectionRefusedError, TimeoutError, asyncssh.PermissionDenied) as error:
+                self._refuse_login(error)
+                raise Lost(str(error) or "no answer in time") from None
+            except (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed) as error:
+                raise await self._key_refused(error) from None
+            except asyncssh.ConfigParseError as error:
+                raise Unreachable(f"the SSH configuration of this machine cannot be read: {error}") from None
+            except (OSError, asyncssh.Error) as error:
+                if pause is None or not isinstance(error, ConnectionResetError | asyncssh.ConnectionLost):
+                    raise Lost(str(error) or type(error).__name__) from None
+                await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
+
+    def _refuse_login(self, error: Exception) -> None:
+        import asyncssh
+
+        if isinstance(error, asyncssh.PermissionDenied):
+            raise Unreachable(
+                f"{self.target.name} ({self.target.address}) refuses the login of {self.target.user}: {error}",
+                hint=f"run: ssh-copy-id {self.target.user}@{self.target.address}, or list its key in admin.keys",
+            ) from None
+
+    async def _connect_once(self) -> asyncssh.SSHClientConnection:
+        import asyncssh
+
+        target = self.target
+
+        class Client(asyncssh.SSHClient):
+            """Offers further keys once the listed ones were refused."""
+
+            def __init__(self) -> None:
+                self.asked = False
+
+            async def public_key_auth_requested(self) -> list[asyncssh.SSHKeyPair] | None:
+                """Asyncssh asks again until it gets nothing."""
+                if self.asked:
+                    return None
+                self.asked = True
+                return await other_keys(target)
+
+        trusted = self.pins.trusted(target.name, target.address)
+        connection, _ = await asyncssh.create_connection(
+            Client,
+            target.address,
+            target.port if target.port is not None else (),
+            username=target.user,
+            client_keys=private_keys(target.keys) or None,
+            agent_path=None,
+            known_hosts=trusted,
+            preferred_auth="publickey",
+            keepalive_interval=KEEPALIVE[0],
+            keepalive_count_max=KEEPALIVE[1],
+            connect_timeout=CONNECT_SECONDS,
+            login_timeout=LOGIN_SECONDS,
+        )
+        return connection
+
+    async def _key_refused(self, error: Exception) -> Unreachable:
+        target = self.target
+        pinned = self.pins.fingerprints(target.name, target.address)
+        try:
+            shown = (await scan_host_key(target.address, target.port)).fingerprint
+        except Unreachable:
+            shown = f"none that can be used ({error})"
+        if pinned:
+            return Unreachable(
+                f"the host key of {target.name} ({target.address}) has changed: "
+                f"it shows {shown}, pinned is {' and '.join(pinned)}",
+                hint="if the host was installed anew, compare the key at the machine, then run: deskside trust",
+            )
+        return Unreachable(
+            f"the host key of {target.name} ({target.address}) is not pinned: it shows {shown}",
+            hint="compare it at the machine, then run: deskside trust",
+        )
+
+    async def converse(
+        self, request: bytes, listen: Listener | None = None, feed: AsyncIterator[bytes] | None = None
+    ) -> Mapping[str, object]:
+        """Send a request of `remote.request`; the answer. With `feed`, its bytes follow a `wanted` message.
+
+        Raises Lost, Unreachable (sudo refuses, no python3) or StepFailed (the program itself broke).
+        """
+        async with self._channels:
+            self.round_trips += 1
+            output, errors, status = await self._exchange(request, listen, feed)
+        if status in (None, -1, remote.CUT_SHORT):
+            raise Lost("the connection ended before the answer")
+        if status == remote.NO_PYTHON:
+            await self._python_missing()
+            return await self.converse(request, listen, feed)
+        if status != 0:
+            raise self._program_failed(status, errors)
+        answer = remote.answer(output)
+        if answer is None:
+            raise Lost("the answer did not come whole")
+        return answer
+
+    async def _exchange(
+        self, request: bytes, listen: Listener | None, feed: AsyncIterator[bytes] | None
+    ) -> tuple[bytes, str, int | None]:
+        import asyncssh
+
+        try:
+            process = await self._process()
+            try:
+                process.stdin.write(request)
+                if feed is None:
+                    process.stdin.write_eof()
+                rest = await _lines(process, listen, feed)
+                errors = (await process.stderr.read()).decode("utf-8", "replace")
+                await process.wait_closed()
+                return rest, errors, process.exit_status
+            finally:
+                process.close()
+        except (OSError, asyncssh.Error, asyncssh.BreakReceived) as error:
+            raise Lost(str(error) or type(error).__name__) from None
+
+    async def _process(self) -> asyncssh.SSHClientProcess[bytes]:
+        import asyncssh
+
+        for pause in (*BACK_OFF, None):
+            if self._connection is None:
+                raise Lost("there is no connection")
+            try:
+                return await self._connection.create_process(self._command, encoding=None)
+            except asyncssh.ChannelOpenError as error:
+                # A server that allows fewer sessions than we open (MaxSessions).
+                if pause is None or self._connection.is_closed():
+                    raise Lost(f"the host opens no further session: {error}") from None
+                await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
+
+    def _program_failed(self, status: int | None, errors: str) -> Exception:
+        target, said = self.target, (errors.strip().splitlines() or ["it said nothing"])[-1]
+        if said.startswith("sudo:") or "sudoers" in said:
+            rule = f"{target.user} ALL=(ALL) NOPASSWD: ALL"
+            return Unreachable(
+                f"{target.name} ({target.address}) lets {target.user} not use sudo without a password: {said}",
+                hint=f"on {target.name}, put this line into /etc/sudoers.d/deskside: {rule}",
+                detail=errors,
+            )
+        return StepFailed(
+            f"the program of deskside on {target.name} ended with status {status}: {said}", detail=errors
+        )
+
+    async def _python_missing(self) -> None:
+        target = self.target
+        command = INSTALL_PYTHON if target.user != "root" else INSTALL_PYTHON.replace("sudo -n ", "")
+        if not target.bootstrap:
+            raise Unreachable(
+                f"{target.name} ({target.address}) has no python3, which deskside needs there",
+                hint="deskside apply installs it first; plan changes nothing",
+            )
+        if self._connection is None:
+            raise Lost("there is no connection")
+        done = await self._connection.run(f"sh -c {shlex.quote(command)}", check=False, timeout=600)
+        if done.exit_status != 0:
+            raise Unreachable(
+                f"python3 could not be installed on {target.name}: {_last_line(str(done.stderr))}",
+                hint=f"run on {target.name}: sudo apt-get install python3",
+                detail=str(done.stderr),
+            )
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it said nothing"])[-1]
+
+
+async def _lines(
+    process: asyncssh.SSHClientProcess[bytes], listen: Listener | None, feed: AsyncIterator[bytes] | None
+) -> bytes:
+    """Hand messages on as they come; what is no message is the answer with its end marker."""
+    rest, partial = bytearray(), b""
+    while data := await process.stdout.read(1 << 16):
+        *lines, partial = (partial + data).split(b"\n")
+        for line in lines:
+            if not line.startswith(MESSAGES):
+                rest += line + b"\n"
+                continue
+            message = json.loads(line)
+            if feed is not None and "wanted" in message:
+                async for block in feed:
+                    process.stdin.write(block)
+                    await process.stdin.drain()
+                process.stdin.write_eof()
+            elif listen is not None:
+                listen(message)
+    return bytes(rest)
