@@ -128,7 +128,7 @@ def fill(staged: str, kind: str, name: str, member: str, target: str) -> None:
 
 def add_name(place: str, name: str) -> None:
     """Another name for the one program that lies in a place: some see by their name what they are to be."""
-    there = folder(place)
+    there = sorted(os.listdir(place))
     if there and name not in there:
         os.link(f"{place}/{there[0]}", f"{place}/{name}")
         sync_folder(place)
