@@ -26,7 +26,7 @@ from deskside.errors import CheckFailed
 from deskside.model.platform import Certificate, Host, JoinTicket, Platform
 from deskside.model.query import Output, ReadOutput
 from deskside.model.resource import Resource
-from deskside.resources.artifacts import Binary, Images
+from deskside.resources.artifacts import Binary, images_of
 from deskside.resources.files import File
 from deskside.resources.system import UNIT_DIRECTORY, Unit
 from deskside.site.schema import Site
@@ -34,8 +34,16 @@ from deskside.site.schema import Site
 BIN = "/opt/deskside/bin"
 ON_EVERY_NODE = ("kubeadm", "kubelet")
 ON_SERVERS = ("kubectl", "helm")
-IMAGES = ("kubernetes-images",)
-RUNTIME = ("containerd", "containerd-shim-runc-v2", "ctr", "runc", "cni-plugins")
+IMAGES = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kube-proxy",
+    "coredns",
+    "etcd",
+    "pause",
+)
+RUNTIME = ("containerd", "runc", "cni-plugins")
 DROP_INS = "/etc/deskside/kubelet.conf.d"
 
 
@@ -82,7 +90,7 @@ class Kubeadm:
         wanted = (*ON_EVERY_NODE, *(ON_SERVERS if host.spec.is_server else ()))
         programs = {name: Binary(platform.artifact(name), f"{BIN}/{name}") for name in wanted}
         yield from programs.values()
-        yield from (Images(platform.artifact(name)) for name in IMAGES)
+        yield from images_of(platform.artifact(name) for name in IMAGES)
         unit = File(f"{UNIT_DIRECTORY}/{KUBELET_UNIT}", _kubelet_unit(host))
         drop_in = File(f"{DROP_INS}/10-deskside.conf", config.kubelet_drop_in(host.facts))
         yield from (unit, drop_in)

@@ -13,7 +13,7 @@ from deskside.model.platform import Host, Platform
 from deskside.model.resource import Resource
 from deskside.model.step import step
 from deskside.resources.artifacts import CTR, REGISTRY_HOSTS, Archive, Binary
-from deskside.resources.files import Directory, File
+from deskside.resources.files import Directory, File, Link
 from deskside.resources.system import UNIT_DIRECTORY, Unit
 from deskside.site.schema import Role, Site
 
@@ -25,7 +25,9 @@ ROOT = "/var/lib/deskside/containerd"
 RUN = "/run/deskside/containerd"
 SOCKET = CTR[2]
 UNIT = "deskside-containerd.service"
-PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr", "runc")
+PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr")
+"""Programs of containerd's archive, below its `bin`."""
+ARCHIVE = "/opt/deskside/containerd"
 
 
 def _true(value: bool) -> str:
@@ -50,7 +52,7 @@ state = '{RUN}'
   address = '{SOCKET}'
 
 [plugins.'io.containerd.internal.v1.opt']
-  path = '/opt/deskside/containerd'
+  path = '/opt/deskside/plugins'
 
 [plugins.'io.containerd.nri.v1.nri']
   socket_path = '{RUN}/nri.sock'
@@ -120,8 +122,10 @@ def pause_image(platform: Platform) -> str:
 def container_runtime(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
     """Install containerd and start it."""
     del site
-    programs = [Binary(platform.artifact(name), f"{BIN}/{name}") for name in PROGRAMS]
-    yield from programs
+    containerd = Archive(platform.artifact("containerd"), ARCHIVE)
+    yield containerd
+    yield from (Link(f"{BIN}/{name}", f"{ARCHIVE}/bin/{name}") for name in PROGRAMS)
+    yield Binary(platform.artifact("runc"), f"{BIN}/runc")
     yield Archive(platform.artifact("cni-plugins"), CNI_BIN)
     yield Directory(REGISTRY_HOSTS)
     yield Directory(CNI_CONFIG)
@@ -130,4 +134,4 @@ def container_runtime(site: Site, platform: Platform, host: Host) -> Iterator[Re
     yield from (config, unit)
     endpoint = f"unix://{SOCKET}"
     yield File("/etc/crictl.yaml", f"runtime-endpoint: {endpoint}\nimage-endpoint: {endpoint}\ntimeout: 10\n")
-    yield Unit(UNIT, after=(programs[0], config, unit))
+    yield Unit(UNIT, after=(containerd, config, unit))

@@ -16,7 +16,8 @@ from deskside.resources.files import File
 from deskside.resources.system import UNIT_DIRECTORY, Unit
 from deskside.site.schema import Role, Site, pod_range
 
-BRIDGE = "dsk0"
+BRIDGE = "cni-deskside"
+"""Of a name that networkd and NetworkManager are told to leave alone (`cni*`)."""
 CONFLIST = "/etc/deskside/cni/net.d/10-deskside.conflist"
 PEERS = "/etc/deskside/pod-network.conf"
 PROGRAM = "/opt/deskside/libexec/pod-network"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from deskside.model.platform import Host, Platform
 from deskside.model.resource import Resource
 from deskside.model.step import step
-from deskside.resources.artifacts import Images, UnpinnedImages
+from deskside.resources.artifacts import UnpinnedImages, images_of
 from deskside.site.schema import Role, Site
 
 
@@ -16,6 +16,6 @@ def images(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
     """Bring the images of the services to the host."""
     del site, host
     names = dict.fromkeys(name for addon in platform.addons for name in addon.images)
-    yield from (Images(platform.artifact(name)) for name in names)
+    yield from images_of(platform.artifact(name) for name in names)
     kept = (reference for locked in platform.lock.values() for reference in locked.references)
     yield UnpinnedImages(tuple(sorted(kept)))
