@@ -89,22 +89,35 @@ class Session:
     @overload
     async def read(self, first: Query[A], second: Query[B], third: Query[C], /) -> tuple[A, B, C]: ...
 
-    async def read(self, *queries: Query[A]) -> object:
+    async def read(
+        self, first: Query[A], second: Query[B] | None = None, third: Query[C] | None = None, /
+    ) -> A | tuple[A, B] | tuple[A, B, C]:
         """Answers in the order of the questions; a single question gives its answer itself."""
-        answers = await self.read_all(queries)
-        return answers[0] if len(queries) == 1 else answers
+        one = self._ask(first)
+        two = self._ask(second) if second is not None else None
+        three = self._ask(third) if third is not None else None
+        if second is None or two is None:
+            return await self._answer_to(first, one)
+        if third is None or three is None:
+            return await self._answer_to(first, one), await self._answer_to(second, two)
+        return (
+            await self._answer_to(first, one),
+            await self._answer_to(second, two),
+            await self._answer_to(third, three),
+        )
 
     async def read_all(self, queries: Sequence[Query[A]], /) -> tuple[A, ...]:
         """Several questions. Raises Unreachable, or StepFailed when a question itself failed."""
-        waiting = [self._ask(query) for query in queries]
-        answers = []
-        for query, future in zip(queries, waiting, strict=True):
-            found = await asyncio.shield(future)
-            raw = found.get("ok")
-            if not isinstance(raw, dict):
-                raise StepFailed(f"{self.name} could not answer {_shown(query)}: {found.get('error')}")
-            answers.append(query.answer(raw))
-        return tuple(answers)
+        asked = [(query, self._ask(query)) for query in queries]
+        return tuple([await self._answer_to(query, future) for query, future in asked])
+
+    async def _answer_to(self, query: Query[A], future: asyncio.Future[Raw]) -> A:
+        # Others may wait for the same answer.
+        found = await asyncio.shield(future)
+        raw = found.get("ok")
+        if not isinstance(raw, dict):
+            raise StepFailed(f"{self.name} could not answer {_shown(query)}: {found.get('error')}")
+        return query.answer(raw)
 
     def _ask(self, query: Query[A]) -> asyncio.Future[Raw]:
         wire = query.wire()
@@ -187,7 +200,7 @@ class Session:
         result = answer.get("result")
         if not isinstance(result, dict):
             raise StepFailed(
-                f"{title} on {self.name}: how it ended is not known, for its run {run} is gone without a result",
+                f"{title} on {self.name}: how it ended is not known, its run {run} left no result",
                 hint="run the same command again: it looks at the host first",
             )
         return self._results(result, title)
@@ -244,9 +257,8 @@ class Session:
         async with self._sending.setdefault(artifact.sha256, asyncio.Lock()):
             path = await self._fetch(artifact)
             size = (await asyncio.to_thread(path.stat)).st_size
-            request = remote.request(
-                {"mode": "receive", "sha256": artifact.sha256, "size": size}, acting=True
-            )
+            wanted = {"mode": "receive", "sha256": artifact.sha256, "size": size}
+            request = remote.request(wanted, acting=True)
             for attempt in (1, 2, 3):
                 try:
                     blocks = self._blocks(path, artifact.name, size)

@@ -33,9 +33,7 @@ BACK_OFF = (0.3, 0.8, 2.0, 4.0)
 """Seconds before each further try, when a server hangs up before it says who it is (MaxStartups, F5)."""
 MESSAGES = (b'{"progress"', b'{"started"', b'{"wanted"')
 """How lines begin that come before the answer."""
-INSTALL_PYTHON = (
-    "sudo -n apt-get -q -y update && sudo -n apt-get -q -y --no-install-recommends install python3"
-)
+INSTALL_PYTHON = "{sudo}apt-get -qy update && {sudo}apt-get -qy --no-install-recommends install python3"
 
 Listener: TypeAlias = Callable[[Mapping[str, object]], None]
 
@@ -143,8 +141,9 @@ class Link:
         for pause in (*BACK_OFF, None):
             try:
                 return await self._connect_once()
-            except (ConnectionRefusedError, TimeoutError, asyncssh.PermissionDenied) as error:
-                self._refuse_login(error)
+            except asyncssh.PermissionDenied as error:
+                raise self._login_refused(str(error)) from None
+            except (ConnectionRefusedError, TimeoutError) as error:
                 raise Lost(str(error) or "no answer in time") from None
             except (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed) as error:
                 raise await self._key_refused(error) from None
@@ -156,14 +155,12 @@ class Link:
                 await asyncio.sleep(pause)
         raise AssertionError("unreachable")
 
-    def _refuse_login(self, error: Exception) -> None:
-        import asyncssh
-
-        if isinstance(error, asyncssh.PermissionDenied):
-            raise Unreachable(
-                f"{self.target.name} ({self.target.address}) refuses the login of {self.target.user}: {error}",
-                hint=f"run: ssh-copy-id {self.target.user}@{self.target.address}, or list its key in admin.keys",
-            ) from None
+    def _login_refused(self, reason: str) -> Unreachable:
+        target = self.target
+        return Unreachable(
+            f"{target.name} ({target.address}) refuses the login of {target.user}: {reason}",
+            hint=f"run: ssh-copy-id {target.user}@{target.address}, or list its key in admin.keys",
+        )
 
     async def _connect_once(self) -> asyncssh.SSHClientConnection:
         import asyncssh
@@ -211,7 +208,7 @@ class Link:
             return Unreachable(
                 f"the host key of {target.name} ({target.address}) has changed: "
                 f"it shows {shown}, pinned is {' and '.join(pinned)}",
-                hint="if the host was installed anew, compare the key at the machine, then run: deskside trust",
+                hint="if it was installed anew, compare the key at the machine, then run: deskside trust",
             )
         return Unreachable(
             f"the host key of {target.name} ({target.address}) is not pinned: it shows {shown}",
@@ -248,9 +245,11 @@ class Link:
         try:
             process = await self._process()
             try:
-                process.stdin.write(request)
-                if feed is None:
-                    process.stdin.write_eof()
+                # A launcher that ends at once reads nothing; its status says why.
+                with suppress(BrokenPipeError):
+                    process.stdin.write(request)
+                    if feed is None:
+                        process.stdin.write_eof()
                 rest = await _lines(process, listen, feed)
                 errors = (await process.stderr.read()).decode("utf-8", "replace")
                 await process.wait_closed()
@@ -280,7 +279,7 @@ class Link:
         if said.startswith("sudo:") or "sudoers" in said:
             rule = f"{target.user} ALL=(ALL) NOPASSWD: ALL"
             return Unreachable(
-                f"{target.name} ({target.address}) lets {target.user} not use sudo without a password: {said}",
+                f"{target.user} may not use sudo without a password on {target.name}: {said}",
                 hint=f"on {target.name}, put this line into /etc/sudoers.d/deskside: {rule}",
                 detail=errors,
             )
@@ -290,7 +289,7 @@ class Link:
 
     async def _python_missing(self) -> None:
         target = self.target
-        command = INSTALL_PYTHON if target.user != "root" else INSTALL_PYTHON.replace("sudo -n ", "")
+        command = INSTALL_PYTHON.format(sudo="" if target.user == "root" else "sudo -n ")
         if not target.bootstrap:
             raise Unreachable(
                 f"{target.name} ({target.address}) has no python3, which deskside needs there",

@@ -5,8 +5,8 @@ one namespace, so a name stands in one file only (a test holds it), and the file
 but each other. No other part of Deskside imports them: `request()`, `BOOT` and `answer()` are the way in.
 
 Wire: a line `{"program": BYTES, "payload": BYTES, "sha256": ...}`, the program, the payload (JSON). Answer:
-lines `{"progress": ...}`, one line that is the answer, and the end marker with that line's digest (F3: without
-it, nothing is known).
+lines `{"progress": ...}`, one line that is the answer, and the end marker with that line's digest (F3:
+without it, nothing is known).
 """
 
 from __future__ import annotations

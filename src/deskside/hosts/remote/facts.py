@@ -40,7 +40,7 @@ def present(path: str) -> bool:
 
 
 def not_ours(unit: str) -> bool:
-    """Whether a kubelet's unit is there that is no second name of Deskside's (kubeadm knows one name only)."""
+    """Whether a kubelet's unit is there that is no second name of Deskside's (kubeadm knows one)."""
     path = at(unit)
     if os.path.islink(path) and os.path.basename(os.readlink(path)) == "deskside-kubelet.service":
         return False
