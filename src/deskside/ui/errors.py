@@ -1,0 +1,23 @@
+"""Errors for a person: every problem of a file, one sentence, one hint. Never a traceback."""
+
+from __future__ import annotations
+
+import sys
+
+from deskside.errors import DesksideError, SiteError
+from deskside.ui.style import Style, style_of
+from deskside.ui.words import clean
+
+
+def error_text(error: DesksideError, *, style: Style | None = None) -> str:
+    """The error as text that ends with a newline; for standard error."""
+    style = style_of(sys.stderr) if style is None else style
+    lines = []
+    if isinstance(error, SiteError):
+        for problem in error.problems:
+            show = style.warn if problem.warning else style.bold
+            lines.append(show(clean(str(problem))))
+    lines.append(f"{style.bad('error:')} {clean(error.message)}")
+    if error.hint:
+        lines.append(f"{style.good('hint:')} {clean(error.hint)}")
+    return "\n".join(lines) + "\n"
