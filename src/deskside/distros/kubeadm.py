@@ -34,15 +34,8 @@ from deskside.site.schema import Site
 BIN = "/opt/deskside/bin"
 ON_EVERY_NODE = ("kubeadm", "kubelet")
 ON_SERVERS = ("kubectl", "helm")
-IMAGES = (
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-    "kube-proxy",
-    "coredns",
-    "etcd",
-    "pause",
-)
+SERVER_IMAGES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
+NODE_IMAGES = ("kube-proxy", "coredns", "pause")
 RUNTIME = ("containerd", "runc", "cni-plugins")
 DROP_INS = "/etc/deskside/kubelet.conf.d"
 
@@ -81,7 +74,7 @@ class Kubeadm:
 
     name: str = "kubeadm"
     kubeconfig: str = "/etc/kubernetes/admin.conf"
-    artifacts: tuple[str, ...] = (*ON_EVERY_NODE, *ON_SERVERS, *RUNTIME, *IMAGES)
+    artifacts: tuple[str, ...] = (*ON_EVERY_NODE, *ON_SERVERS, *RUNTIME, *SERVER_IMAGES, *NODE_IMAGES)
 
     def software(self, site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
         """Programs, images and the kubelet's unit; on a server also the API's address."""
@@ -90,7 +83,8 @@ class Kubeadm:
         wanted = (*ON_EVERY_NODE, *(ON_SERVERS if host.spec.is_server else ()))
         programs = {name: Binary(platform.artifact(name), f"{BIN}/{name}") for name in wanted}
         yield from programs.values()
-        yield from images_of(platform.artifact(name) for name in IMAGES)
+        images = (*(SERVER_IMAGES if host.spec.is_server else ()), *NODE_IMAGES)
+        yield from images_of(platform.artifact(name) for name in images)
         unit = File(f"{UNIT_DIRECTORY}/{KUBELET_UNIT}", _kubelet_unit(host))
         drop_in = File(f"{DROP_INS}/10-deskside.conf", config.kubelet_drop_in(host.facts))
         yield from (unit, drop_in)
