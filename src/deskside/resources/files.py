@@ -65,11 +65,12 @@ def text_diff(path: str, old: str, new: str, *, absent: bool = False) -> str:
     return "".join(parts)
 
 
-def _changed_lines(diff: str) -> int:
+def _differing(diff: str) -> str:
     lines = [line for line in diff.splitlines() if not line.startswith(("+++", "---"))]
-    added = sum(line.startswith("+") for line in lines)
-    removed = sum(line.startswith("-") for line in lines)
-    return max(added, removed)
+    count = max(sum(line.startswith(sign) for line in lines) for sign in "+-")
+    if not count:
+        return "content differs"
+    return "1 line differs" if count == 1 else f"{count} lines differ"
 
 
 def _attributes(found: PathFound, mode: int, owner: str, group: str) -> Iterator[str]:
@@ -137,10 +138,7 @@ class File:
             return f"write (replaces a link to {found.target})"
         if found.kind in _IN_THE_WAY:
             return f"write ({_IN_THE_WAY[found.kind]})"
-        count = _changed_lines(diff)
-        if not count:
-            return "write (content differs)"
-        return f"write ({count} line{'s differ' if count > 1 else ' differs'})"
+        return f"write ({_differing(diff)})"
 
     async def plan(self, host: HostReader) -> Change | None:
         """The difference, or None."""
@@ -282,7 +280,7 @@ class Block:
             write = WriteFile(self.path, content, there.mode, there.owner, there.group)
         absent = there.kind == "absent"
         diff = text_diff(self.path, *map(_printable, (old, new)), absent=absent)
-        summary = "write (new)" if absent else f"write ({_changed_lines(diff)} lines differ)"
+        summary = "write (new)" if absent else f"write ({_differing(diff)})"
         return Change(self.subject, summary, (write,), diff=diff if self._may_show(there) else "")
 
     @staticmethod

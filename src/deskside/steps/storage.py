@@ -16,8 +16,8 @@ HOMES = "/var/lib/deskside/homes"
 """Where a worker has the homes; desks get a folder of it by `subPath`."""
 NFS_OPTIONS = ("nfsvers=4", "softerr", "timeo=300", "retrans=3", "noatime", "nosuid", "nodev", "_netdev")
 """`nfsvers=4` takes the newest that both sides have (a Synology has 4.1). `softerr` with these times gives an
-error after 30 + 60 + 90 + 120 s: a NAS that reboots is waited for, one that is gone gives its users an error. A
-hard mount would leave the kubelet in calls that nothing can end."""
+error after 30 + 60 + 90 + 120 s: a NAS that reboots is waited for, one that is gone gives its users an error.
+A hard mount would leave the kubelet in calls that nothing can end."""
 
 
 @step(needs=("baseline",), on={Role.WORKER})
