@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-
-from deskside.steps.checks import fact_checks, probe_checks
+from collections.abc import Awaitable, Iterable
 
 from deskside.app.prepare import Prepared
 from deskside.app.workspace import Workspace
 from deskside.model.finding import Finding, Outcome
+from deskside.steps.checks import fact_checks, probe_checks
 
 SILENT = "reachable"
 """Name of the check that a host answers; one that does not is a finding, and its reason an error."""
@@ -20,7 +19,7 @@ async def look_around(workspace: Workspace, found: Prepared) -> tuple[Finding, .
     site, platform = workspace.site, found.platform
     findings = [_silent(name, str(error), error.hint) for name, error in found.silent.items()]
     findings += fact_checks(site, platform.hosts)
-    probes = [probe_checks(site, platform, found.sessions)]
+    probes: list[Awaitable[Iterable[Finding]]] = [probe_checks(site, platform, found.sessions)]
     if platform.servers:
         leader = found.sessions[platform.leader.name]
         probes.append(platform.directory.check(site, platform.directory_ca, leader))

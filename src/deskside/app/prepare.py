@@ -21,7 +21,6 @@ from deskside.site.schema import Site
 
 if TYPE_CHECKING:
     from deskside.hosts.session import Session
-
     from deskside.store.store import Store
 
 Report = Callable[[str, str], None]
@@ -40,7 +39,7 @@ class Prepared:
 
 def fact_paths(site: Site) -> tuple[str, ...]:
     """Paths whose free space decides something."""
-    data = {str(host.data.path) for host in site.nodes if host.data is not None and host.data.path}
+    data = {host.data for host in site.nodes if isinstance(host.data, str)}
     return ("/", "/var", "/var/lib/deskside", "/var/lib/kubelet", *sorted(data))
 
 
@@ -59,24 +58,26 @@ async def prepared(
     site = workspace.site
     directory_ca = workspace.directory_ca()
     wanted = wanted_artifacts(site, workspace.train)
-    async with open_sessions(site, workspace.pins, store.file, report) as opened:
-        silent = dict(opened.failures)
-        locking = asyncio.ensure_future(store.resolve(site.train, wanted, report, write=write_lock))
-        try:
-            if settle:
-                await asyncio.gather(*(session.settle() for session in opened.sessions.values()))
-            facts = await _facts(site, opened.sessions, silent)
-            if not facts:
-                raise _nobody(site, silent)
-            lock = await locking
-        finally:
-            locking.cancel()
-        platform = make_platform(site, workspace.train, lock, facts, directory_ca)
+    opened = await open_sessions(
+        site, workspace.pins, store.file, report, folder=workspace.folder, bootstrap=settle
+    )
+    silent: dict[str, DesksideError] = dict(opened.unreachable)
+    locking = asyncio.ensure_future(store.resolve(site.train, wanted, report, write=write_lock))
+    try:
+        if settle:
+            await asyncio.gather(*(session.settle() for session in opened.sessions.values()))
+        facts = await _facts(site, opened.sessions, silent)
+        if not facts:
+            raise _nobody(site, silent)
+        platform = make_platform(site, workspace.train, await locking, facts, directory_ca)
         yield Prepared(
             {name: opened.sessions[name] for name in platform.hosts},
             platform,
             {spec.name: silent[spec.name] for spec in site.managed_hosts if spec.name in silent},
         )
+    finally:
+        locking.cancel()
+        await opened.close()
 
 
 async def _facts(

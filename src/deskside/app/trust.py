@@ -6,11 +6,9 @@ import asyncio
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from deskside.hosts.pins import Pins
-from deskside.hosts.ssh import scan_host_key
-
 from deskside.app.workspace import Workspace
 from deskside.errors import Unreachable
+from deskside.hosts.pins import HostKey, Pins, scan_host_key
 from deskside.site.schema import HostSpec
 
 
@@ -20,26 +18,29 @@ class Seen:
 
     host: str
     address: str
-    key: str = ""
-    """In the form of a known_hosts line: type and base64."""
-    fingerprint: str = ""
+    key: HostKey | None = None
     was: str = ""
     """Fingerprint of another key that is pinned for this host."""
     pinned: bool = False
     error: Unreachable | None = None
 
+    @property
+    def fingerprint(self) -> str:
+        """As people compare it; empty when the host showed no key."""
+        return self.key.fingerprint if self.key is not None else ""
+
 
 async def look_at_keys(workspace: Workspace, only: Collection[str] | None = None) -> tuple[Seen, ...]:
     """The keys of the managed hosts (or of `only` these), in site-file order."""
-    pins = Pins.read(workspace.pins)
+    pins = Pins(workspace.pins)
     specs = [spec for spec in workspace.site.managed_hosts if only is None or spec.name in only]
     return tuple(await asyncio.gather(*(_look(workspace, pins, spec) for spec in specs)))
 
 
 def pin(workspace: Workspace, seen: Seen) -> None:
     """Pin the key that was seen, in place of any other of that host."""
-    spec = workspace.site.host(seen.host)
-    Pins.read(workspace.pins).replace((spec.name, workspace.site.fqdn(spec), seen.address), seen.key)
+    assert seen.key is not None
+    Pins(workspace.pins).put(seen.host, seen.address, seen.key)
 
 
 async def _look(workspace: Workspace, pins: Pins, spec: HostSpec) -> Seen:
@@ -48,7 +49,6 @@ async def _look(workspace: Workspace, pins: Pins, spec: HostSpec) -> Seen:
         found = await scan_host_key(address, workspace.site.admin.port)
     except Unreachable as error:
         return Seen(spec.name, address, error=error)
-    known = pins.fingerprints(address)
+    known = pins.fingerprints(spec.name, address)
     pinned = found.fingerprint in known
-    was = "" if pinned or not known else ", ".join(sorted(known))
-    return Seen(spec.name, address, found.key, found.fingerprint, was, pinned)
+    return Seen(spec.name, address, found, "" if pinned else ", ".join(sorted(known)), pinned)

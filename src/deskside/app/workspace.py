@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from deskside.site.load import load
-
 from deskside.errors import Problem, SiteError
 from deskside.model.artifact import ArtifactSource
+from deskside.site.load import load
 from deskside.site.schema import Site
 from deskside.site.secrets import located
 from deskside.site.trains import Train, load_train
@@ -42,7 +41,7 @@ class Workspace:
         """Read a site file. Raises SiteError with every problem of it."""
         loaded = load(path)
         train = load_train(loaded.site.train)
-        return cls(path.absolute(), loaded.site, tuple(loaded.warnings), loaded.digest, train)
+        return cls(path.absolute(), loaded.site, loaded.warnings, loaded.digest, train)
 
     @property
     def folder(self) -> Path:

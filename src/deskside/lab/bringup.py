@@ -19,8 +19,9 @@ from deskside.lab import rack as racks
 from deskside.lab import sitefile
 from deskside.lab.machine import missing_packages as missing_for_rack
 from deskside.lab.recipes import build, default_cache, missing_packages
-from deskside.lab.source import RECIPE_OF, RecipeSource
+from deskside.lab.source import ONE_EACH, RECIPE_OF, RecipeSource
 from deskside.lab.spec import RackSpec, Report
+from deskside.model.artifact import ArtifactSource
 from deskside.site.load import load
 from deskside.site.trains import load_train
 from deskside.store.lock import LOCK_NAME
@@ -87,7 +88,10 @@ async def write_lock(site_file: Path, source: str, report: Report) -> None:
     site = load(site_file).site
     train = load_train(site.train)
     cache = default_cache()
-    sources = {"recipe": RecipeSource(train, cache), "upstream": UpstreamSource(train, cache)}
+    sources: dict[str, ArtifactSource] = {
+        "recipe": RecipeSource(train, cache),
+        "upstream": UpstreamSource(train, cache),
+    }
     store = Store(site_file.parent / LOCK_NAME, sources, source)
     await store.resolve(site.train, wanted_artifacts(site, train), report, write=True, refresh=True)
 
@@ -114,5 +118,5 @@ async def _boot(spec: RackSpec, cache: Path, report: Report) -> racks.Rack:
 async def _build_ahead(source: str, cache: Path, report: Report) -> None:
     if source != "recipe":
         return
-    names = sorted({*RECIPE_OF.values(), "containerd", "runc", "cni-plugins"})
+    names = sorted({*RECIPE_OF.values(), *ONE_EACH})
     await build(names, cache=cache, report=report)

@@ -34,9 +34,9 @@ RECIPE_OF: Mapping[str, str] = {
     ),
     **dict.fromkeys(("metallb-controller", "metallb-speaker"), "metallb-images"),
     **dict.fromkeys(("local-path-provisioner", "local-path-helper"), "local-path-images"),
-    **dict.fromkeys(("k8s-hub", "configurable-http-proxy", "notebook"), "jupyter-images"),
 }
-_SUFFIX = "-chart"
+ONE_EACH = ("containerd", "runc", "cni-plugins", "k8s-hub", "configurable-http-proxy", "notebook")
+"""Recipes that make one artifact of their own name."""
 
 
 class RecipeSource:
@@ -60,18 +60,19 @@ class RecipeSource:
             item.name: RECIPE_OF.get(item.name, item.name) for item in artifacts if item not in charts
         }
         unknown = [name for name, recipe in built_from.items() if recipe not in RECIPES]
-        unknown += [item.name for item in charts if item.name.removesuffix(_SUFFIX) not in CHARTS]
+        unknown += [item.name for item in charts if item.name not in CHARTS]
         if unknown:
             raise SiteError(
                 f"no recipe builds {', '.join(sorted(unknown))}", hint="this train is served from upstream"
             )
         built = await build(sorted(set(built_from.values())), cache=self._cache, report=report)
-        return tuple(
+        found = [
             await self._locked_chart(item)
             if item in charts
             else self._locked(item, built[built_from[item.name]])
             for item in artifacts
-        )
+        ]
+        return tuple(found)
 
     async def fetch(self, locked: Locked) -> Path:
         """The file in the cache. The store compares its digest with the lock's."""
@@ -96,7 +97,7 @@ class RecipeSource:
     def _chart(self, artifact: Artifact) -> Path:
         folder = self._cache / "charts"
         folder.mkdir(parents=True, exist_ok=True)
-        return package_chart(artifact.name.removesuffix(_SUFFIX), artifact.version, folder)
+        return package_chart(artifact.name, artifact.version, folder)
 
 
 def _digest(path: Path) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeAlias, TypeVar
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
@@ -22,8 +22,7 @@ class Query(Generic[A]):
 
     def wire(self) -> dict[str, Json]:
         """The question as JSON, `op` included. Equal questions of one turn are asked once."""
-        fields: dict[str, Json] = asdict(self) if hasattr(self, "__dataclass_fields__") else {}
-        return {"op": self.op, **fields}
+        return {"op": self.op, **vars(self)}
 
     def answer(self, raw: Mapping[str, Json]) -> A:
         """The typed answer from what the host sent."""

@@ -6,8 +6,8 @@ Nothing here knows where an artifact comes from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from deskside.model.action import Action, InstallArtifact, MakeLink, RemovePath, RunCommand
 from deskside.model.artifact import Locked
@@ -194,6 +194,21 @@ class Images:
 def _untagged(name: str) -> str:
     path, slash, last = name.rpartition("/")
     return f"{path}{slash}{last.partition(':')[0]}"
+
+
+def images_of(artifacts: Iterable[Locked]) -> tuple[Images, ...]:
+    """Resources for these images; those that share one archive are one resource, so that it is imported once."""
+    by_file: dict[str, list[Locked]] = {}
+    for locked in artifacts:
+        by_file.setdefault(locked.sha256, []).append(locked)
+    return tuple(Images(_together(shared)) for shared in by_file.values())
+
+
+def _together(shared: Sequence[Locked]) -> Locked:
+    first = shared[0]
+    references = tuple(dict.fromkeys(reference for locked in shared for reference in locked.references))
+    name = ", ".join(dict.fromkeys(locked.name for locked in shared))
+    return replace(first, artifact=replace(first.artifact, name=name), references=references)
 
 
 @dataclass(frozen=True)
