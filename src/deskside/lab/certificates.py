@@ -1,0 +1,93 @@
+"""The certificate authority of a rack's NAS, as a small site would make one. Its key stays in `secrets/`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+AUTHORITY_DAYS = 3650
+LEAF_DAYS = 730
+
+
+def _name(common: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _write_secret(path: Path, data: bytes) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(data)
+
+
+def _begin(subject: str, issuer: str, days: float) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    # An hour back: hosts of a site never agree on the minute.
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(subject))
+        .issuer_name(_name(issuer))
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(min(now, now + timedelta(days=days)) - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=days))
+    )
+
+
+def make_authority(title: str, certificate: Path, key_file: Path) -> None:
+    """Make an authority: its certificate in PEM, its key 0600."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    usage = x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=True,
+        crl_sign=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    built = (
+        _begin(title, title, AUTHORITY_DAYS)
+        .public_key(key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    _write_secret(key_file, _pem(key))
+    certificate.write_bytes(built.public_bytes(serialization.Encoding.PEM))
+
+
+def make_leaf(
+    authority: Path, authority_key: Path, names: tuple[str, ...], address: str, *, days: float = LEAF_DAYS
+) -> tuple[bytes, bytes]:
+    """Certificate and key in PEM for a server with these names; negative `days` make one that has expired."""
+    issuer = x509.load_pem_x509_certificate(authority.read_bytes())
+    signer = serialization.load_pem_private_key(authority_key.read_bytes(), None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    title = str(issuer.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+    known = [*(x509.DNSName(name) for name in names), x509.IPAddress(IPv4Address(address))]
+    built = (
+        _begin(names[0], title, days)
+        .public_key(key.public_key())
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName(known), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
+        .sign(signer, hashes.SHA256())
+    )
+    return built.public_bytes(serialization.Encoding.PEM), _pem(key)

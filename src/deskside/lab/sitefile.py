@@ -1,0 +1,67 @@
+"""The site file that a person would have written for a rack. Written once, then theirs."""
+
+from __future__ import annotations
+
+from deskside.lab.nas import AUTHORITY, secret_file
+from deskside.lab.spec import Layout
+
+TRAIN = "2026-11-rack"
+
+
+def site_text(layout: Layout) -> str:
+    """The whole file. A rack without a NAS has no homes, and gets none (see `rack.up`)."""
+    nas = layout.nas
+    assert nas
+    host_lines = "\n".join(
+        f'  - {{name: {host.name}, address: {layout.address(host)}, mac: "{layout.mac(host.number)}", '
+        f"roles: [{', '.join(host.roles)}]{'' if host.managed else ', managed: false'}}}"
+        for host in layout.hosts
+    )
+    top = layout.directory_root
+    return f"""\
+# Site file of the rack `{layout.name}`. Change it as you like: `deskside plan` says what that means.
+site: {layout.domain}
+train: {TRAIN}
+
+admin: {{user: ops, keys: [{layout.key.name}.pub]}}
+
+network:
+  subnet: {layout.subnet}
+  gateway: {layout.gateway}
+  api: {layout.api}                  # held by the servers in turn
+  load_balancer: {layout.load_balancer}
+  pods: 10.42.0.0/16
+  services: 10.43.0.0/16
+  pod_network: flat
+
+hosts:
+{host_lines}
+
+# The directory is the NAS's own; its certificate is signed by an authority of the NAS.
+identity:
+  kind: ldap
+  server: ldaps://{layout.fqdn(nas)}
+  ca: {{file: {AUTHORITY}}}
+  base: "{top}"
+  user_dn: "uid={{username}},cn=users,{{base}}"
+  allow: {{group: "cn=ai,cn=groups,{top}"}}
+  admins: [ann]
+
+kubernetes: {{distro: kubeadm, version: "1.36"}}
+
+storage:
+  homes: {{source: "{nas.name}:/volume1/homes"}}
+  volumes: {{kind: local}}
+
+ingress: {{kind: none}}                # plain HTTP: passwords travel unencrypted
+
+notebooks:
+  hostname: notebooks.{layout.domain}
+  profiles:
+    - {{name: Small desk, cpu: 0.25, memory: 512Mi}}
+    - {{name: Large desk, cpu: 0.5, memory: 1Gi}}
+
+verify:
+  user: {{name: ann, password: {{file: {secret_file(layout, "ann").name}}}}}
+  outsider: {{name: bob, password: {{file: {secret_file(layout, "bob").name}}}}}
+"""
