@@ -36,7 +36,7 @@ from deskside.hosts.remote.core import (
 from deskside.hosts.remote.files import Clock
 from deskside.hosts.remote.reading import MODES
 
-SOURCE = b""
+SOURCE: bytes
 """The program itself; the boot line puts it here."""
 RUNS = "/run/deskside/runs"
 LOCK = "/run/deskside/lock"

@@ -1,0 +1,277 @@
+"""Sessions against a real SSH server: questions go out together, runs outlive their connection."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from deskside.errors import StepFailed, Unreachable
+from deskside.hosts.pins import HostKey, host_key, scan_host_key
+from deskside.hosts.session import Session
+from deskside.hosts.ssh import Link
+from deskside.model.action import MakeDirectory, RunCommand, WriteFile
+from deskside.model.artifact import Artifact, Kind, Locked
+from deskside.model.query import PathFound, ReadOutput, ReadPackages, ReadPath, ReadSysctls
+from deskside.site.secrets import Secret
+from hosts.loopback import Loopback, pins, serving, session_on, target
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+async def loopback(tmp_path: Path) -> AsyncIterator[Loopback]:
+    async with serving(tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+async def session(loopback: Loopback) -> AsyncIterator[Session]:
+    async with await session_on(loopback) as found:
+        yield found
+
+
+async def test_questions_of_nested_gathers_go_out_as_one_script(loopback: Loopback, session: Session) -> None:
+    (loopback.root / "etc/a").write_text("one")
+
+    async def resource(path: str) -> PathFound:
+        return await session.read(ReadPath(path, content=True))
+
+    async def step(count: int) -> list[PathFound]:
+        return await asyncio.gather(*(asyncio.create_task(resource("/etc/a")) for _ in range(count)))
+
+    found = await asyncio.gather(*(asyncio.create_task(step(3)) for _ in range(3)))
+    assert {item.content for items in found for item in items} == {b"one"}
+    assert session.round_trips == 1
+    assert len(loopback.requests[0]["queries"]) == 1  # type: ignore[arg-type]
+
+
+async def test_one_bad_question_fails_its_askers_only(session: Session) -> None:
+    good, bad = await asyncio.gather(
+        session.read(ReadPath("/etc"), ReadSysctls(("no.such",))),
+        session.read(ReadPackages(("bash",))),
+        return_exceptions=True,
+    )
+    assert isinstance(good, tuple)
+    assert good[0].kind == "directory"
+    assert isinstance(bad, StepFailed)
+    assert "package database" in str(bad)
+    assert session.round_trips == 1
+
+
+async def test_a_cancelled_asker_takes_nobody_along(session: Session) -> None:
+    one = asyncio.create_task(session.read(ReadPath("/etc")))
+    other = asyncio.create_task(session.read(ReadPath("/etc")))
+    await asyncio.sleep(0)
+    one.cancel()
+    assert (await other).kind == "directory"
+
+
+async def test_a_big_answer_comes_whole(loopback: Loopback, session: Session) -> None:
+    content = os.urandom(1 << 20)
+    (loopback.root / "etc/big").write_bytes(content)
+    found = await session.read(ReadPath("/etc/big", content=True, digest=True))
+    assert found.content == content
+    assert found.sha256 == sha256(content).hexdigest()
+
+
+async def test_perform_acts_in_order_and_stops_at_the_first_failure(
+    loopback: Loopback, session: Session
+) -> None:
+    actions = [
+        MakeDirectory("/etc/x", 0o750),
+        WriteFile("/etc/x/y", Secret("hidden"), 0o600),
+        RunCommand(("sh", "-c", "echo out; echo no such thing >&2; exit 3")),
+        WriteFile("/etc/never", "x"),
+    ]
+    with pytest.raises(
+        StepFailed, match="Set it up on ws1: sh -c .* ended with status 3: no such thing"
+    ) as failed:
+        await session.perform(actions, title="Set it up", deadline=30)
+    assert failed.value.detail == "out\n\nno such thing\n"
+    assert (loopback.root / "etc/x/y").read_text() == "hidden"
+    assert (loopback.root / "etc/x/y").stat().st_mode & 0o777 == 0o600
+    assert (loopback.root / "etc/x").stat().st_mode & 0o777 == 0o750
+    assert not (loopback.root / "etc/never").exists()
+    assert session.writes == 1
+    left = [path for path in (loopback.root / "run/deskside/runs").rglob("*") if path.is_file()]
+    assert not [path for path in left if b"hidden" in path.read_bytes()]
+
+
+async def test_results_and_progress_come_back(loopback: Loopback) -> None:
+    reports: list[str] = []
+    async with await session_on(loopback, reports) as session:
+        first, second = await session.perform(
+            [RunCommand(("echo", "hello")), RunCommand(("cat",), stdin="typed", ok=(0, 1))],
+            title="t",
+            deadline=30,
+        )
+    assert (first.status, first.stdout, second.stdout) == (0, "hello\n", "typed")
+    assert reports == ["echo hello", "cat"]
+
+
+async def until(path: Path) -> None:
+    async with asyncio.timeout(20):
+        while not path.exists():
+            await asyncio.sleep(0.02)
+
+
+async def test_f2_a_run_outlives_its_connection_and_is_joined_again(loopback: Loopback) -> None:
+    reports: list[str] = []
+    root = loopback.root
+    async with await session_on(loopback, reports) as session:
+        script = f"touch {root}/tmp/begun; sleep 1; echo x >> {root}/tmp/count; echo done"
+        run = asyncio.create_task(
+            session.perform([RunCommand(("sh", "-c", script))], title="Long work", deadline=60)
+        )
+        await until(root / "tmp/begun")
+        loopback.cut()
+        (result,) = await run
+    assert result.stdout == "done\n"
+    assert (root / "tmp/count").read_text() == "x\n"
+    assert any("connection was lost" in line for line in reports)
+    assert [request["mode"] for request in loopback.requests] == ["perform", "perform"]
+    assert loopback.requests[1]["rejoin"] is True
+
+
+async def test_f3_an_answer_without_its_end_is_asked_again_and_then_an_error(
+    loopback: Loopback, session: Session
+) -> None:
+    loopback.end_silently = 1
+    assert (await session.read(ReadPath("/etc"))).kind == "directory"
+    loopback.end_silently = 2
+    with pytest.raises(Unreachable, match="ws1 was lost while it was asked"):
+        await session.read(ReadPath("/etc"))
+
+
+async def test_a_killed_run_is_unknown_and_never_done(loopback: Loopback, session: Session) -> None:
+    run = asyncio.create_task(session.perform([RunCommand(("sleep", "30"))], title="Long work", deadline=60))
+    runs = loopback.root / "run/deskside/runs"
+    await until(runs)
+    async with asyncio.timeout(20):
+        while not (marks := list(runs.glob("*/process"))) or not list(runs.glob("*/progress")):
+            await asyncio.sleep(0.02)
+    os.kill(int(marks[0].read_text().split()[0]), 9)
+    with pytest.raises(StepFailed, match="how it ended is not known"):
+        await run
+
+
+async def test_a_run_waits_for_another_run_and_says_so(loopback: Loopback) -> None:
+    reports: list[str] = []
+    tmp = loopback.root / "tmp"
+    async with await session_on(loopback, reports) as one, await session_on(loopback, reports) as two:
+        script = f"touch {tmp}/begun; while [ ! -e {tmp}/go ]; do sleep 0.1; done; echo first >> {tmp}/order"
+        first = asyncio.create_task(
+            one.perform([RunCommand(("sh", "-c", script))], title="First", deadline=60)
+        )
+        await until(tmp / "begun")
+        settled = asyncio.create_task(two.settle(30))
+        action = RunCommand(("sh", "-c", f"echo second >> {tmp}/order"))
+        second = asyncio.create_task(two.perform([action], title="Second", deadline=60))
+        waits = {
+            "waiting for another run on this host: First",
+            "waiting for what an earlier run began: First",
+        }
+        async with asyncio.timeout(30):
+            while not waits <= set(reports):
+                await asyncio.sleep(0.05)
+        (tmp / "go").touch()
+        await asyncio.gather(first, second, settled)
+    assert (tmp / "order").read_text() == "first\nsecond\n"
+
+
+async def test_a_run_ends_at_its_deadline(session: Session) -> None:
+    with pytest.raises(StepFailed, match="sleep 30 was killed or ran out of time"):
+        await session.perform([RunCommand(("sleep", "30"))], title="Long work", deadline=1)
+
+
+async def test_an_artifact_is_sent_once_and_verified(loopback: Loopback, tmp_path: Path) -> None:
+    data = os.urandom(3_000_000)
+    source = tmp_path / "artifact"
+    source.write_bytes(data)
+    digest = sha256(data).hexdigest()
+    locked = Locked(Artifact("tool", "1", Kind.BINARY), digest, len(data), "recipe", "x")
+
+    async def fetch(_: Locked) -> Path:
+        return source
+
+    async with await session_on(loopback) as session:
+        session._fetch = fetch
+        await asyncio.gather(session.send(locked), session.send(locked))
+        assert session.writes == 1
+        staged = loopback.root / "var/lib/deskside/staging" / digest
+        assert staged.read_bytes() == data
+        staged.unlink()
+        source.write_bytes(data[:-1] + b"?")
+        with pytest.raises(StepFailed, match="the digest of what arrived is"):
+            await session.send(locked)
+        assert list(staged.parent.iterdir()) == []
+
+
+async def test_an_unknown_key_is_refused_with_its_fingerprint(loopback: Loopback) -> None:
+    link = Link(target(loopback), pins(loopback))
+    fingerprint = host_key(loopback.key).fingerprint
+    with pytest.raises(Unreachable, match="is not pinned: it shows") as refused:
+        await link.open()
+    assert fingerprint in refused.value.message
+    assert "deskside trust" in refused.value.hint
+    assert (await scan_host_key("127.0.0.1", loopback.port)).fingerprint == fingerprint
+
+
+async def test_f6_a_changed_key_is_refused_with_both_fingerprints(loopback: Loopback, tmp_path: Path) -> None:
+    other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl"
+    pins(loopback).put("ws1", "127.0.0.1", HostKey(other, ""))
+    with pytest.raises(Unreachable, match="has changed") as refused:
+        await Link(target(loopback), pins(loopback)).open()
+    for fingerprint in (host_key(loopback.key).fingerprint, *pins(loopback).fingerprints("ws1", "127.0.0.1")):
+        assert fingerprint in refused.value.message
+
+
+async def test_a_key_that_nobody_knows_is_refused(loopback: Loopback, tmp_path: Path) -> None:
+    (tmp_path / "id").write_bytes(b"")
+    pins(loopback).put("ws1", "127.0.0.1", host_key(loopback.key))
+    with pytest.raises(Unreachable, match="refuses the login of root") as refused:
+        await Link(target(loopback), pins(loopback)).open()
+    assert "ssh-copy-id root@127.0.0.1" in refused.value.hint
+
+
+async def test_f5_a_reset_before_the_banner_is_tried_again(loopback: Loopback) -> None:
+    loopback.hang_up_first = 2
+    async with await session_on(loopback) as session:
+        assert (await session.read(ReadPath("/etc"))).kind == "directory"
+
+
+async def test_refused_sudo_and_missing_python_say_what_to_do(loopback: Loopback, session: Session) -> None:
+    loopback.refuse_sudo = True
+    with pytest.raises(Unreachable, match="may not use sudo without a password") as sudo:
+        await session.read(ReadPath("/etc"))
+    assert "NOPASSWD" in sudo.value.hint
+    loopback.refuse_sudo, loopback.no_python = False, True
+    with pytest.raises(Unreachable, match="has no python3"):
+        await session.read(ReadPath("/etc"))
+
+
+async def test_a_silent_host_is_unreachable(tmp_path: Path) -> None:
+    async with serving(tmp_path) as loopback:
+        pins(loopback).put("ws1", "127.0.0.1", host_key(loopback.key))
+    with pytest.raises(Unreachable, match="does not answer") as silent:
+        await Link(target(loopback), pins(loopback)).open()
+    assert "ping" in silent.value.hint
+
+
+async def test_programs_are_run_without_a_shell(session: Session) -> None:
+    found, missing = await session.read(ReadOutput(("echo", "$HOME; `id`")), ReadOutput(("no-such-program",)))
+    assert found.stdout == "$HOME; `id`\n"
+    assert missing.status == 127
+
+
+def test_importing_hosts_loads_no_ssh_library() -> None:
+    import subprocess
+    import sys
+
+    code = "import deskside.hosts.session, deskside.hosts.fake, sys; sys.exit('asyncssh' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
