@@ -158,7 +158,7 @@ def test_what_stays_deferred_when_its_turn_has_come_is_a_failure() -> None:
     result = run(world.apply())
     assert result.error is not None
     assert result.error.message == (
-        "b on ws1 key z cannot be done, although its turn has come: known after nothing"
+        "b on ws1: key z cannot be done, although its turn has come: known after nothing"
     )
     assert world.keys["ws1"] == {"x": "1", "y": "1"}
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from deskside.errors import StepFailed
 from deskside.model.event import Event, NodeChanged, NodeStatus
 from deskside.model.step import Step
+from deskside.site.schema import Role
 
 from .test_graph import PLATFORM, workflows
-from .world import Killed, Recording, World, run, status_of
+from .world import Killed, Recording, World, declare, run, status_of
 
 SECONDS = st.lists(st.sampled_from([0.0, 0.5, 1.0, 7.0]), min_size=3, max_size=3)
 
@@ -84,18 +85,47 @@ def breaks(host: Any, title: str) -> None:
     host.perform = failing
 
 
-@settings(max_examples=25, deadline=None)
-@given(workflows(), SECONDS)
-def test_f1_a_run_killed_at_any_event_is_healed_by_the_next(steps: list[Step], seconds: list[float]) -> None:
-    whole = world_of(steps, seconds)
+def realistic() -> list[Step]:
+    """The shape of a bring-up: per host, once, one at a time, fan-out."""
+    return [
+        declare("baseline"),
+        declare("cluster", "baseline", on=frozenset()),
+        declare("join", "cluster", serial=True),
+        declare("homes", "baseline", on={Role.WORKER}),
+        declare("hub", "join", "homes", on=frozenset()),
+    ]
+
+
+def heals(steps: list[Step], seconds: list[float], boundary: int) -> None:
+    """Kill a run at an event, run again, and compare with a run that nobody killed."""
+    world, whole = world_of(steps, seconds), world_of(steps, seconds)
+    run(whole.apply())
+    assert not finishes(world, boundary)
+    assert run(world.apply()).ok
+    assert world.keys == whole.keys
+    assert set(status_of(run(world.apply())).values()) <= {"unchanged"}
+
+
+def events_of(steps: list[Step], seconds: list[float]) -> int:
     recording = Recording()
-    run(whole.apply(journal=recording))
-    for boundary in range(len(recording.events)):
-        world = world_of(steps, seconds)
-        assert not finishes(world, boundary)
-        assert run(world.apply()).ok
-        assert world.keys == whole.keys
-        assert set(status_of(run(world.apply())).values()) <= {"unchanged"}
+    run(world_of(steps, seconds).apply(journal=recording))
+    return len(recording.events)
+
+
+def test_f1_a_run_killed_at_every_event_is_healed_by_the_next() -> None:
+    seconds = [1.0, 0.5, 7.0]
+    count = events_of(realistic(), seconds)
+    assert count > 40
+    for boundary in range(count):
+        heals(realistic(), seconds, boundary)
+
+
+@settings(max_examples=40, deadline=None)
+@given(workflows(), SECONDS, st.data())
+def test_f1_any_run_killed_at_any_event_is_healed_by_the_next(
+    steps: list[Step], seconds: list[float], data: st.DataObject
+) -> None:
+    heals(steps, seconds, data.draw(st.integers(0, events_of(steps, seconds) - 1)))
 
 
 def finishes(world: World, boundary: int) -> bool:

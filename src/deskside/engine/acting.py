@@ -109,8 +109,9 @@ class NodeWork:
         if not changes and planned.deferred:
             first, more = planned.deferred[0], len(planned.deferred) - 1
             others = f" (and {more} more)" if more else ""
-            raise self._failed(
-                f"{first.subject} cannot be done, although its turn has come: {first.reason}{others}"
+            raise StepFailed(
+                f"{self.node}: {first.subject} cannot be done, although its turn has come: "
+                f"{first.reason}{others}"
             )
         return changes
 
