@@ -110,10 +110,10 @@ def _unknown(place: Place) -> Fault:
     known = keys_of(section)
     near = get_close_matches(key, known, 1, 0.6)
     others = elsewhere(key)
-    if near:
-        remedy = f"did you mean {near[0]}?"
-    elif others and len(others) <= 2:
+    if 0 < len(others) <= 2:
         remedy = f"it belongs at {' or '.join(others)}"
+    elif near:
+        remedy = f"did you mean {near[0]}?"
     else:
         remedy = f"known here: {', '.join(known)}"
     return Fault(place, "is not known", shorten(remedy))

@@ -61,9 +61,10 @@ def read_bytes(path: Path) -> bytes:
         raise Unreadable(f"cannot be read: {error.strerror}", "correct its owner or its mode") from None
     except ValueError:
         raise Unreadable("is no name of a file", "name the site file with -f FILE or DESKSIDE_SITE") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise Unreadable("is no ordinary file", "name the site file with -f FILE or DESKSIDE_SITE")
     with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise Unreadable("is no ordinary file", "name the site file with -f FILE or DESKSIDE_SITE")
         try:
             raw = file.read(MAX_BYTES + 1)
         except OSError as error:
