@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from deskside.store.store import Store
 
 T = TypeVar("T")
+SILENCE = 10.0
+"""Seconds after which a person hears again that something is still going on."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document, or JSON lines of events.")
 verbose = click.option("-v", "--verbose", is_flag=True, help="Also show diffs and what machines print.")
@@ -54,9 +57,22 @@ def default_source(workspace: Workspace) -> str:
     return "recipe" if workspace.train.name.endswith("-rack") else "upstream"
 
 
-def say(host: str, line: str) -> None:
-    """One line of what is going on, for a person."""
-    click.echo(f"{host}: {line}", err=True)
+class _Saying:
+    """Lines of long work for a person: one that only counts on is repeated every ten seconds."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[str, float]] = {}
+
+    def __call__(self, host: str, line: str) -> None:
+        what, now = line.partition(",")[0].rstrip("0123456789. s"), monotonic()
+        before, said = self._last.get(host, ("", 0.0))
+        if what != before or now - said >= SILENCE:
+            self._last[host] = (what, now)
+            click.echo(f"{host}: {line}", err=True)
+
+
+say = _Saying()
+"""One line of what is going on, for a person."""
 
 
 def run(work: Coroutine[object, object, T]) -> T:

@@ -115,7 +115,7 @@ def apply(ctx: click.Context, as_json: bool, verbose: bool, yes: bool, allow: st
     async def work() -> DesksideError | None:
         store = make_store(workspace)
         async with proposed(workspace, store, say, settle=True, write_lock=True) as proposal:
-            _show(proposal, as_json=as_json, verbose=verbose)
+            _show(proposal, as_json=as_json, verbose=verbose, next_command="")
             if (refusal := proposal.refusal) is not None:
                 return refusal
             if proposal.plan.empty:
@@ -141,7 +141,9 @@ async def _carried_out(proposal: Proposal, approval: Approval, *, as_json: bool,
     return result
 
 
-def _show(proposal: Proposal, *, as_json: bool, verbose: bool) -> None:
+def _show(
+    proposal: Proposal, *, as_json: bool, verbose: bool, next_command: str = "deskside apply"
+) -> None:
     from deskside.ui.findings import findings_text
     from deskside.ui.plan_text import plan_text
 
@@ -152,7 +154,7 @@ def _show(proposal: Proposal, *, as_json: bool, verbose: bool) -> None:
     loud = [finding for finding in proposal.findings if finding.outcome != "ok"]
     if loud:
         click.echo(findings_text(loud), nl=False)
-    click.echo(plan_text(proposal.plan, verbose=verbose), nl=False)
+    click.echo(plan_text(proposal.plan, verbose=verbose, next_command=next_command), nl=False)
 
 
 def _ask(plan: Plan) -> Approval:
