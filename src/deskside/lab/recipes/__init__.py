@@ -26,7 +26,8 @@ __all__ = [
     "missing_packages",
 ]
 
-RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for family in (debian, kubernetes, runtime, services, images, notebooks) for recipe in family.RECIPES}
+_FAMILIES = (debian, kubernetes, runtime, services, images, notebooks)
+RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for family in _FAMILIES for recipe in family.RECIPES}
 """All recipes by name, those that others are made from first."""
 
 SERVED_BY: Mapping[str, str] = {
@@ -35,7 +36,7 @@ SERVED_BY: Mapping[str, str] = {
     **{name: "metallb-images" for name in ("metallb-controller", "metallb-speaker")},
     **{name: "local-path-images" for name in ("local-path-provisioner", "local-path-helper")},
 }
-"""Artifacts of a train that share a recipe with others; all others are made by the recipe of their own name."""
+"""Artifacts of a train that share a recipe with others; the rest have one of their own name."""
 
 
 async def build(names: Iterable[str], *, cache: Path, report: Report) -> dict[str, Built]:

@@ -1,7 +1,7 @@
 """Builds recipes and what they need, side by side where that helps, each at most once per set of inputs.
 
 A product appears in the cache by one rename and is never touched again. A lock per recipe keeps two
-processes from building the same thing; a build that was killed leaves only a folder that the next one removes.
+processes from building the same thing; a build that was killed leaves a folder that the next one removes.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def file_digest(path: Path) -> str:
 
 
 def _tree_digest(folder: Path, place: Path) -> str:
-    """Over the key, which is in the name of its place, and the packages that a recipe lists beside the tree."""
+    """Over the key, which is in the name of its place, and the packages listed beside the tree."""
     return hashlib.sha256(f"{place.name}\n{(folder / 'packages.txt').read_text()}".encode()).hexdigest()
 
 
@@ -194,6 +194,21 @@ def read_built(place: Path) -> Built | None:
 
 def _located(built: Built, place: Path) -> Built:
     return Built(**{**{f: getattr(built, f) for f in Built.__dataclass_fields__}, "path": place / built.path})
+
+
+def prune(cache: Path, kept: Iterable[Built]) -> list[Path]:
+    """Remove what no recipe makes any more. A tree that is mounted somewhere (below a rack) stays.
+
+    Returns what was removed. Only for when no build is running.
+    """
+    mounted = Path("/proc/self/mounts").read_text()
+    keep = {built.path.relative_to(cache / "artifacts").parts[0] for built in kept}
+    removed = []
+    for place in sorted((cache / "artifacts").iterdir()):
+        if place.name not in keep and str(place) not in mounted:
+            shutil.rmtree(place)
+            removed.append(place)
+    return removed
 
 
 def check_names(names: Iterable[str], recipes: Mapping[str, Recipe]) -> None:

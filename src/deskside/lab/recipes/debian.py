@@ -5,6 +5,7 @@ The trees of hosts are as an installer would leave them: nothing in them that De
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -124,7 +125,8 @@ async def _add_authorities(work: Work, target: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     for number, certificate in enumerate(extra):
         (place / f"machine-{number:03}.crt").write_text(certificate + "\n")
-    await work.run(["chroot", target, "update-ca-certificates"], f"adding {len(extra)} certificate authorities")
+    doing = f"adding {len(extra)} certificate authorities of the machine"
+    await work.run(["chroot", target, "update-ca-certificates"], doing)
 
 
 def _certificates(bundle: str) -> list[str]:
@@ -139,7 +141,7 @@ async def make_base(work: Work) -> Made:
 async def make_nas(work: Work) -> Made:
     """The root file system of the NAS: its services are installed, neither configured nor started."""
     preseed = f"""--essential-hook=echo {SLAPD_UNCONFIGURED} | chroot "$1" debconf-set-selections"""
-    off = f"""--customize-hook=systemctl --root="$1" disable {' '.join(NAS_UNITS)}"""
+    off = f"""--customize-hook=systemctl --root="$1" disable {" ".join(NAS_UNITS)}"""
     return await _make_host(work, NAS_PACKAGES, (preseed, off))
 
 
@@ -154,8 +156,6 @@ async def make_extract(work: Work, packages: Sequence[str]) -> Path:
 
 def package_version(tree: Path, package: str) -> str:
     """Version of an unpacked package, from its own changelog."""
-    import gzip
-
     text = gzip.decompress((tree / f"usr/share/doc/{package}/changelog.Debian.gz").read_bytes()).decode()
     found = re.match(r"\S+ \(([^)]+)\)", text)
     assert found, "Debian policy fixes the first line of a changelog"

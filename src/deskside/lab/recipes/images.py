@@ -13,6 +13,7 @@ from pathlib import Path
 from deskside.lab.recipes import debian, layers
 from deskside.lab.recipes.kubernetes import COMPONENTS, COREDNS, ETCD_IMAGE, KUBERNETES, PAUSE, PROGRAMS
 from deskside.lab.recipes.layers import Image, Layer
+from deskside.lab.recipes.machine import SUITE
 from deskside.lab.recipes.recipe import Made, Recipe
 from deskside.lab.recipes.services import LOCAL_PATH, METALLB
 from deskside.lab.recipes.work import Work
@@ -132,7 +133,7 @@ async def make_local_path(work: Work) -> Made:
 RECIPES = (
     Recipe(
         name="debian-images",
-        version=debian.SUITE,
+        version=SUITE,
         kind="tree",
         about="the Debian layer of images: Python and kube-proxy's tools",
         make=make_debian,

@@ -63,7 +63,7 @@ def require_tools(recipe: str, tools: Iterable[str], *, root: bool) -> None:
 
 @dataclass(frozen=True)
 class Machine:
-    """This machine, looked at once per build."""
+    """The machine that builds, looked at once per build."""
 
     etc: Path = Path("/etc")
 
@@ -81,8 +81,9 @@ class Machine:
         found = shutil.which("go")
         if not found:
             return None
-        asked = {**os.environ, "GOTOOLCHAIN": "local"}
-        said = subprocess.run([found, "env", "GOVERSION"], capture_output=True, text=True, check=False, env=asked)
+        itself = {**os.environ, "GOTOOLCHAIN": "local"}
+        asked = [found, "env", "GOVERSION"]
+        said = subprocess.run(asked, capture_output=True, text=True, check=False, env=itself)
         numbers = re.match(r"go(\d+)\.(\d+)", said.stdout)
         new_enough = numbers is not None and (int(numbers[1]), int(numbers[2])) >= OLDEST_BOOTSTRAP
         return Path(found) if new_enough else None

@@ -46,9 +46,11 @@ INSTALL = f"""set -e
 cd /mnt
 export TMPDIR=/mnt HOME=/mnt PYTHONDONTWRITEBYTECODE=1
 python3 -m venv --without-pip /{ENVIRONMENT}
-/{ENVIRONMENT}/bin/python "$(echo pip-*.whl)/pip" install --isolated --no-index --find-links=/mnt --require-hashes \
+python="/{ENVIRONMENT}/bin/python"
+$python "$(echo pip-*.whl)/pip" install --isolated --no-index --find-links=/mnt --require-hashes \
   --no-compile --no-cache-dir --disable-pip-version-check --root-user-action=ignore --requirement=wanted.txt
-/{ENVIRONMENT}/bin/python -m compileall -q --invalidation-mode unchecked-hash /{ENVIRONMENT}/lib || test $? = 1
+# Status 1: some package carries a file that is not meant to compile.
+$python -m compileall -q --invalidation-mode unchecked-hash /{ENVIRONMENT}/lib || test $? = 1
 """
 
 

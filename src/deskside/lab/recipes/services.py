@@ -5,6 +5,7 @@ MetalLB is the newest version whose modules can be had; its CRDs are made from t
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from deskside.lab.recipes.go import (
@@ -60,7 +61,8 @@ async def make_crds(work: Work) -> Made:
             f"output:crd:dir={output}",
         ],
         "making custom resource definitions",
-        env={**go_environment(work), "PATH": f"{go.parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+        # It calls go to read the source.
+        env={**go_environment(work), "PATH": f"{go.parent}:{os.environ['PATH']}"},
         cwd=MODULES / "metallb",
     )
     made = sorted(output.glob("*.yaml"))
