@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from deskside.site.faults import Fault, Place, at, shorten
 from deskside.site.known import LATER_KEYS, LATER_VALUES, elsewhere, keys_of, settings
 
+TAGGED = "hosts[].data"
 LATER = "not available in this version"
 _WRONG_SHAPE = {
     "model_type": "a section with keys",
@@ -57,8 +58,10 @@ def faults_of(error: ValidationError, data: Mapping[str, object]) -> Iterator[Fa
 
 
 def _fault(detail: ErrorDetails, data: Mapping[str, object]) -> Fault:
-    # Tags of unions stand in the validator's place, but not in the file.
-    place: Place = tuple(part for part in detail["loc"] if not str(part).startswith("<"))
+    place: Place = detail["loc"]
+    if general(place[:3]) == TAGGED:
+        # The validator names which form of a union it tried; the file has no such key.
+        place = (*place[:3], *place[4:])
     kind = detail["type"]
     if "password" in place and kind != "deskside":
         return _password(place)

@@ -22,6 +22,8 @@ from deskside.site.faults import Fault, Place
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 20
+# Line breaks to YAML, but not to an editor: lines would be counted wrong.
+ODD_BREAKS = frozenset("\x85\u2028\u2029")
 FREE_KEY = "values"
 
 
@@ -102,6 +104,12 @@ def _decoded(raw: bytes) -> str:
     if "\0" in text:
         raise Unreadable(
             "holds NUL bytes", "it is no text; name the right file", text.count("\n", 0, text.index("\0")) + 1
+        )
+    odd = next((index for index, one in enumerate(text) if one in ODD_BREAKS), None)
+    if odd is not None:
+        line = text.count("\n", 0, odd) + 1
+        raise Unreadable(
+            "holds a line break of another kind", "remove the character that cannot be seen", line
         )
     return text
 
