@@ -86,6 +86,13 @@ async def test_directory() -> None:
     assert (await planned(Directory("/f"), world)).summary == "make (a file is in the way)"
 
 
+async def test_directory_whose_mode_is_its_users() -> None:
+    world = World()
+    await converge(Directory("/d", None), world)
+    world.paths["/d"] = PathFound("directory", 0o711, "ops", "ops")
+    assert await settled(Directory("/d", None), world)
+
+
 async def test_link() -> None:
     world = World()
     assert (await converge(Link("/l", "/a"), world)).summary == "link to /a"

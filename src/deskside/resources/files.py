@@ -150,7 +150,8 @@ class Directory:
     """A directory with mode and owner; what is in it is not looked at."""
 
     path: str
-    mode: int = 0o755
+    mode: int | None = 0o755
+    """None: it is made, and whoever uses it decides on mode and owner."""
     owner: str = "root"
     group: str = "root"
 
@@ -168,12 +169,14 @@ class Directory:
         """Make it, or set its attributes."""
         there = found[0]
         if there.kind == "directory":
+            if self.mode is None:
+                return None
             summary = ", ".join(_attributes(there, self.mode, self.owner, self.group))
             if not summary:
                 return None
         else:
             summary = "make" if there.kind == "absent" else f"make (a {there.kind} is in the way)"
-        make = MakeDirectory(self.path, self.mode, self.owner, self.group)
+        make = MakeDirectory(self.path, 0o755 if self.mode is None else self.mode, self.owner, self.group)
         return Change(self.subject, summary, (make,))
 
     async def plan(self, host: HostReader) -> Change | None:

@@ -153,7 +153,8 @@ def data_resources(spec: HostSpec) -> Iterator[Resource]:
         yield disk
         yield Mount(disk.mounted_from, DATA_MOUNT, "ext4", "noatime")
     for mount in data_mounts(spec):
-        yield Directory(mount.what)
+        # Below the mount it is the same folder, whose mode its user sets.
+        yield Directory(mount.what, None)
         yield mount
 
 
