@@ -6,36 +6,29 @@ May not decide what to ask or change, and knows nothing of steps. `open_sessions
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, strftime
 from types import TracebackType
-from typing import Self, TypeAlias, TypeVar, overload
+from typing import Self, TypeAlias
 
 from deskside.errors import Busy, StepFailed, Unreachable
 from deskside.hosts import remote
+from deskside.hosts.asking import Asking, Raw
 from deskside.hosts.pins import Pins
 from deskside.hosts.ssh import Link, Lost, Target
 from deskside.model.action import Action, ActionResult
 from deskside.model.artifact import Locked
-from deskside.model.query import Query
 from deskside.site.schema import HostSpec, Site
 from deskside.site.secrets import located
 
-A = TypeVar("A")
-B = TypeVar("B")
-C = TypeVar("C")
 Fetch: TypeAlias = Callable[[Locked], Awaitable[Path]]
 """A local file with the artifact's bytes."""
 Report: TypeAlias = Callable[[str], None]
 """Told what a host is doing or waiting for."""
-Raw: TypeAlias = Mapping[str, object]
 
-QUIET_TURNS = 6
-"""Turns of the event loop without a new question before the questions go out: nested gathers join."""
 BLOCK = 1 << 18
 AWAY_SECONDS = 90.0
 """How long a host may stay away during a run before it is given up."""
@@ -46,22 +39,15 @@ def silent(_: str) -> None:
     """Nobody listens."""
 
 
-class Session:
+class Session(Asking):
     """A connected host. Counts its `round_trips` and `writes`, for tests and measurements."""
 
     def __init__(self, link: Link, fetch: Fetch, report: Report = silent) -> None:
+        super().__init__(link.target.name)
         self._link, self._fetch, self._report = link, fetch, report
-        self._asked: dict[str, tuple[Mapping[str, object], asyncio.Future[Raw]]] = {}
-        self._flushing: asyncio.Task[None] | None = None
-        self._batches: set[asyncio.Task[None]] = set()
         self._sending: dict[str, asyncio.Lock] = {}
         self.writes = 0
         """Runs that changed, or may have changed, the host."""
-
-    @property
-    def name(self) -> str:
-        """The host's name in the site file."""
-        return self._link.target.name
 
     @property
     def round_trips(self) -> int:
@@ -78,84 +64,11 @@ class Session:
 
     async def close(self) -> None:
         """Hang up; questions that wait are given up, detached runs go on."""
-        for task in [*self._batches, *([self._flushing] if self._flushing else [])]:
-            task.cancel()
+        self.give_up_asking()
         await self._link.close()
 
-    @overload
-    async def read(self, first: Query[A], /) -> A: ...
-    @overload
-    async def read(self, first: Query[A], second: Query[B], /) -> tuple[A, B]: ...
-    @overload
-    async def read(self, first: Query[A], second: Query[B], third: Query[C], /) -> tuple[A, B, C]: ...
-
-    async def read(
-        self, first: Query[A], second: Query[B] | None = None, third: Query[C] | None = None, /
-    ) -> A | tuple[A, B] | tuple[A, B, C]:
-        """Answers in the order of the questions; a single question gives its answer itself."""
-        one = self._ask(first)
-        two = self._ask(second) if second is not None else None
-        three = self._ask(third) if third is not None else None
-        if second is None or two is None:
-            return await self._answer_to(first, one)
-        if third is None or three is None:
-            return await self._answer_to(first, one), await self._answer_to(second, two)
-        return (
-            await self._answer_to(first, one),
-            await self._answer_to(second, two),
-            await self._answer_to(third, three),
-        )
-
-    async def read_all(self, queries: Sequence[Query[A]], /) -> tuple[A, ...]:
-        """Several questions. Raises Unreachable, or StepFailed when a question itself failed."""
-        asked = [(query, self._ask(query)) for query in queries]
-        return tuple([await self._answer_to(query, future) for query, future in asked])
-
-    async def _answer_to(self, query: Query[A], future: asyncio.Future[Raw]) -> A:
-        # Others may wait for the same answer.
-        found = await asyncio.shield(future)
-        raw = found.get("ok")
-        if not isinstance(raw, dict):
-            raise StepFailed(f"{self.name} could not answer {_shown(query)}: {found.get('error')}")
-        return query.answer(raw)
-
-    def _ask(self, query: Query[A]) -> asyncio.Future[Raw]:
-        wire = query.wire()
-        key = json.dumps(wire, sort_keys=True)
-        if key not in self._asked:
-            self._asked[key] = (wire, asyncio.get_running_loop().create_future())
-        if self._flushing is None:
-            self._flushing = asyncio.create_task(self._flush())
-        return self._asked[key][1]
-
-    async def _flush(self) -> None:
-        known, quiet = 0, 0
-        while quiet < QUIET_TURNS:
-            quiet = quiet + 1 if len(self._asked) == known else 0
-            known = len(self._asked)
-            await asyncio.sleep(0)
-        asked, self._asked, self._flushing = self._asked, {}, None
-        batch = asyncio.create_task(self._answer(list(asked.values())))
-        self._batches.add(batch)
-        batch.add_done_callback(self._batches.discard)
-
-    async def _answer(self, asked: Sequence[tuple[Mapping[str, object], asyncio.Future[Raw]]]) -> None:
-        try:
-            answers = await self._answers([wire for wire, _ in asked])
-        except BaseException as error:
-            for _, future in asked:
-                if not future.done():
-                    future.set_exception(_for_others(error))
-                    # Whoever asked may have gone away; nobody else has to hear of it.
-                    future.exception()
-            if not isinstance(error, Exception):
-                raise
-            return
-        for (_, future), answer in zip(asked, answers, strict=True):
-            if not future.done():
-                future.set_result(answer)
-
-    async def _answers(self, queries: Sequence[Mapping[str, object]]) -> list[Raw]:
+    async def answers_to(self, queries: Sequence[Raw]) -> Sequence[Raw]:
+        """One script for all questions; asked again once when the connection is cut."""
         request = remote.request({"mode": "read", "queries": queries}, acting=False)
         timeouts = [value for query in queries if isinstance(value := query.get("timeout"), int | float)]
         limit = QUESTION_SECONDS + sum(timeouts)
@@ -281,17 +194,6 @@ class Session:
                 if monotonic() - said > 2:
                     said = monotonic()
                     self._report(f"sending {name}: {sent >> 20} of {size >> 20} MiB")
-
-
-def _shown(query: Query[A]) -> str:
-    wire = query.wire()
-    what = wire.get("path") or wire.get("argv") or wire.get("name") or ""
-    return f"{wire['op']} {' '.join(what) if isinstance(what, tuple | list) else what}".strip()
-
-
-def _for_others(error: BaseException) -> BaseException:
-    """The error for those who asked; who cancelled us did not mean them."""
-    return Unreachable("the session was closed") if isinstance(error, asyncio.CancelledError) else error
 
 
 def _result(item: object) -> ActionResult:

@@ -36,8 +36,6 @@ from deskside.hosts.remote.core import (
 from deskside.hosts.remote.files import Clock
 from deskside.hosts.remote.reading import MODES
 
-SOURCE: bytes
-"""The program itself; the boot line puts it here."""
 RUNS = "/run/deskside/runs"
 LOCK = "/run/deskside/lock"
 KEEP = 900.0
@@ -159,7 +157,8 @@ def perform_mode(payload: Mapping[str, object]) -> None:
         watch(run, deadline)
         return
     write_private(f"{place}/title", text_of(payload, "title").encode())
-    write_private(f"{place}/program", SOURCE)
+    # The boot line put the program's own text among its names.
+    write_private(f"{place}/program", globals()["SOURCE"])
     write_private(f"{place}/payload", json.dumps({**payload, "root": SETTINGS["root"]}).encode())
     wrong = start_detached(run, deadline)
     if wrong:
