@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deskside.model.action import InstallPackages
@@ -158,6 +158,7 @@ def test_escaped_path(path: str, name: str) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("systemd-escape"), reason="needs systemd-escape")
+@settings(deadline=None, max_examples=25)  # each runs a program
 @given(
     st.text(
         st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=["Cc", "Cs"]),
