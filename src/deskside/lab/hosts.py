@@ -225,15 +225,14 @@ async def start(layout: Layout, host: RackHost, machine: Machine) -> None:
     (layout.place(host) / "leader").unlink(missing_ok=True)
     argv = [sys.executable, "-m", "deskside.lab.supervise", str(layout.folder), host.name]
     log = layout.place(host) / "supervisor.log"
+    command = machine.supervisor_command(layout.name, host.name, argv)
     with log.open("ab") as file:
-        subprocess.Popen(  # noqa: ASYNC220  # it outlives this process
-            machine.supervisor_command(layout.name, host.name, argv),
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            start_new_session=True,
-            cwd="/",
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=file, stderr=file, cwd="/"
         )
+        if await process.wait() != 0:
+            said = log.read_text(errors="replace").splitlines()[-1:]
+            raise StepFailed(f"starting {host.name}: {' '.join(said) or 'its supervisor did not start'}")
 
 
 async def stop(layout: Layout, host: RackHost, machine: Machine) -> None:

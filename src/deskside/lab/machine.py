@@ -80,7 +80,7 @@ class Machine:
     def supervisor_command(self, rack: str, host: str, argv: Sequence[str]) -> list[str]:
         """How a supervisor is started so that it outlives whoever started it."""
         if not (self.systemd and self.cgroup_version == 2):
-            return list(argv)
+            return ["setsid", "--fork", *argv]
         return [
             *("systemd-run", "--quiet", "--collect", f"--unit={self.unit(rack, host)}"),
             *("--property=Delegate=yes", "--property=KillMode=mixed", "--property=TasksMax=infinity", "--"),

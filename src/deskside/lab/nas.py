@@ -83,6 +83,7 @@ Description=Stand-in for an NFS server: answers which folders are exported
 After=network.target
 
 [Service]
+Type=notify
 ExecStart=/usr/local/sbin/nfs-exports
 Restart=always
 

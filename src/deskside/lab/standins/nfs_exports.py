@@ -5,6 +5,7 @@ It answers on the NFS port, a line in and a line out. The bytes of files do not 
 """
 
 import os
+import socket
 import socketserver
 
 PORT = 2049
@@ -36,6 +37,15 @@ class Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
 
+def tell_ready() -> None:
+    """Tell systemd that the port is open."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if path:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.sendto(b"READY=1", path.replace("@", "\0", 1) if path.startswith("@") else path)
+
+
 if __name__ == "__main__":
     with Server(("", PORT), Answer) as server:
+        tell_ready()
         server.serve_forever()
