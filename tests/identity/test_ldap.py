@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import shutil
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from time import time
 from typing import Any
@@ -113,32 +115,35 @@ async def answers(config, group):
 group = "cn=ai,cn=groups,dc=lab,dc=example"
 print(json.dumps([asyncio.run(answers(config, group)) for config in json.load(sys.stdin)]))
 """
-"""Runs in an environment of the hub's own packages: their real classes are asked."""
+"""Runs in the hub's own image: the real classes are asked."""
 
 
 @pytest.fixture(scope="module")
-def hub_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python with the packages of the rack's hub image."""
-    import deskside.lab.recipes
+def hub_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The file system of the rack's hub image."""
+    from deskside.lab.recipes import build, default_cache
 
-    wanted = Path(deskside.lab.recipes.__file__).parent / "python" / "hub.in"
-    packages = [line for line in wanted.read_text().split() if line.startswith("jupyterhub")]
-    folder = tmp_path_factory.mktemp("hub")
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    subprocess.run([folder / "bin" / "pip", "-q", "install", *packages], check=True)
-    return folder / "bin" / "python"
+    built = asyncio.run(build(["k8s-hub"], cache=default_cache(), report=lambda name, line: None))
+    tree = tmp_path_factory.mktemp("hub")
+    (tree / "archive").mkdir()
+    subprocess.run(["tar", "-x", "-C", tree / "archive", "-f", built["k8s-hub"].path], check=True)
+    (image,) = json.loads((tree / "archive" / "manifest.json").read_text())
+    for layer in image["Layers"]:
+        subprocess.run(["tar", "-x", "-C", tree, "-f", tree / "archive" / layer], check=True)
+    yield tree
+    shutil.rmtree(tree)
 
 
 @pytest.mark.rack
 @pytest.mark.timeout(300)
-def test_who_may_log_in_by_the_real_classes(hub_python: Path) -> None:
+def test_who_may_log_in_by_the_real_classes(hub_tree: Path) -> None:
     configs = [login(**identity) for identity, _ in WHO_MAY]
     # The traps, as a proof that this test can fail: both rules at once, and admins with the default.
     both = login(allow={"group": GROUP}, admins=[])
     both["LDAPAuthenticator"]["allow_all"] = True
     trap = login(allow={"group": GROUP}, admins=["ann"])
     del trap["Authenticator"]["allow_existing_users"]
-    argv: list[str | Path] = [hub_python, "-c", ASK]
+    argv: list[str | Path] = ["chroot", hub_tree, "/opt/jupyter/bin/python3", "-c", ASK]
     text = json.dumps([*configs, both, trap])
     ended = subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
