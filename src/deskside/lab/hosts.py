@@ -28,7 +28,10 @@ STANDINS = Path(__file__).parent / "standins"
 EXPORTS = "/var/lib/rack-exports"
 """Where a host finds the NAS's volume behind the stand-in for mount.nfs; for root's eyes only."""
 NSPAWN_RUN = Path("/run/systemd/nspawn")
-BOOT_SECONDS = 90.0
+BOOT_SECONDS = 180.0
+"""A boot takes three seconds; on a machine that builds artifacts meanwhile, much longer."""
+START_SECONDS = 20.0
+"""After this a host without a supervisor will not come."""
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -152,6 +155,12 @@ def _install_standins(layout: Layout, root: Path) -> None:
     text = (STANDINS / "mount_nfs.py").read_text()
     for name in ("mount.nfs", "mount.nfs4"):
         write_file(root, f"usr/sbin/{name}", text, 0o755)
+    # Deskside installs nfs-common, whose own programs must not take the stand-ins' place.
+    diversions = (root / "var/lib/dpkg/diversions").read_text()
+    for name in ("mount.nfs", "mount.nfs4"):
+        if f"/sbin/{name}\n" not in diversions:
+            diversions += f"/sbin/{name}\n/sbin/{name}.of-nfs-common\n:\n"
+    write_file(root, "var/lib/dpkg/diversions", diversions)
     write_file(root, "etc/rack-exports.conf", f"{layout.address(nas)} {EXPORTS}\n")
     (root / EXPORTS.lstrip("/")).mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -255,7 +264,9 @@ async def execute(
     # With the host's capabilities and not this machine's: what is refused to a host is refused here.
     less = "-sys_time,-sys_module"
     enter = ["setpriv", f"--bounding-set={less}", f"--inh-caps={less}", "nsenter", f"--target={pid}", "--all"]
-    return await run([*enter, "--wdns=/root", "--", *argv], stdin=stdin, timeout=timeout, env=host_env())
+    # nsenter's own fork stops with its child when a host shuts down, and the host then waits for it.
+    enter += ["--wdns=/root", "--no-fork", "--", "sh", "-c", '"$@"; exit $?', "sh"]
+    return await run([*enter, *argv], stdin=stdin, timeout=timeout, env=host_env())
 
 
 async def wait_ready(layout: Layout, host: RackHost, report: Report) -> None:
@@ -264,9 +275,14 @@ async def wait_ready(layout: Layout, host: RackHost, report: Report) -> None:
     while time.monotonic() - started < BOOT_SECONDS:
         if leader(layout, host) is not None and await answers_ssh(layout.address(host)):
             break
+        if time.monotonic() - started > START_SECONDS and not supervised(layout, host):
+            raise StepFailed(
+                f"{host.name} does not start: {' '.join(_last_lines(layout, host, 'supervisor.log', 1))}",
+                hint=f"deskside lab logs {host.name} --rack {layout.name}",
+            )
         await asyncio.sleep(0.1)
     else:
-        last = "".join(f"\n  {line}" for line in console_tail(layout, host, 3))
+        last = "".join(f"\n  {line}" for line in _last_lines(layout, host, "console.log", 3))
         raise StepFailed(
             f"{host.name} did not answer on {layout.address(host)}:22 within {BOOT_SECONDS:.0f} s{last}",
             hint=f"deskside lab logs {host.name} --rack {layout.name}",
@@ -284,7 +300,7 @@ async def wait_ready(layout: Layout, host: RackHost, report: Report) -> None:
     )
 
 
-async def answers_ssh(address: str, timeout: float = 1.0) -> bool:
+async def answers_ssh(address: str, timeout: float = 2.0) -> bool:
     """Whether an SSH server says its name there."""
     try:
         async with asyncio.timeout(timeout):
@@ -297,10 +313,9 @@ async def answers_ssh(address: str, timeout: float = 1.0) -> bool:
         return False
 
 
-def console_tail(layout: Layout, host: RackHost, lines: int) -> list[str]:
-    """The last lines of a host's console."""
+def _last_lines(layout: Layout, host: RackHost, name: str, lines: int) -> list[str]:
     try:
-        text = (layout.place(host) / "console.log").read_text(errors="replace")
+        text = (layout.place(host) / name).read_text(errors="replace")
     except FileNotFoundError:
         return []
     return text.splitlines()[-lines:]

@@ -121,6 +121,12 @@ def plug(layout: Layout, host: RackHost, leader: int, *, cut: bool) -> bool:
     return True
 
 
+def unplug(layout: Layout, host: RackHost) -> None:
+    """Take away the cable of the boot before: the kernel does so too, but after the next one is made."""
+    if (LINKS / layout.link(host)).exists():
+        run_now(["ip", "link", "delete", layout.link(host)])
+
+
 async def switch_cable(layout: Layout, host: RackHost, *, up: bool) -> None:
     """Cut a host's cable or mend it."""
     doing = f"{'mending' if up else 'cutting'} the cable of {host.name}"

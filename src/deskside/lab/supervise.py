@@ -17,12 +17,15 @@ from pathlib import Path
 from deskside.lab.breaks import cable_is_cut
 from deskside.lab.hosts import nspawn_command
 from deskside.lab.machine import Machine, kill_tree, this_machine
-from deskside.lab.network import plug
+from deskside.lab.network import plug, unplug
 from deskside.lab.spec import Layout, RackHost, load_layout
 
 REBOOT = 133
 """How systemd-nspawn ends when the host wants to be started again."""
-CABLE_SECONDS = 20.0
+CABLE_SECONDS = 60.0
+START_TRIES = 3
+START_SECONDS = 5.0
+"""systemd-nspawn ending with an error sooner than this never booted the host."""
 
 
 def init_of(nspawn: int) -> int | None:
@@ -64,6 +67,7 @@ def connect(layout: Layout, host: RackHost, process: subprocess.Popen[bytes]) ->
 def boot(layout: Layout, host: RackHost, machine: Machine) -> int:
     """Boot the host once and wait for its end; returns the status of systemd-nspawn."""
     kill_tree(machine, layout.name, host.name)
+    unplug(layout, host)
     env = {**os.environ, "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "yes"}
     with (layout.place(host) / "console.log").open("ab") as console:
         process = subprocess.Popen(
@@ -82,6 +86,23 @@ def boot(layout: Layout, host: RackHost, machine: Machine) -> int:
     return status
 
 
+def supervise(layout: Layout, host: RackHost, machine: Machine) -> None:
+    """Boot again after a reboot, and a few times when the machine was too busy to start the host at all."""
+    failures = 0
+    while failures < START_TRIES:
+        started = time.monotonic()
+        status = boot(layout, host, machine)
+        if status == REBOOT:
+            failures = 0
+            say("reboot")
+        elif status > 0 and time.monotonic() - started < START_SECONDS:
+            failures += 1
+            say(f"did not start, try {failures} of {START_TRIES}")
+            time.sleep(failures)
+        else:
+            return
+
+
 def main(folder: str, name: str) -> int:
     """Supervise until the host powers off or is killed."""
     layout = load_layout(Path(folder))
@@ -96,8 +117,7 @@ def main(folder: str, name: str) -> int:
             return 0  # somebody was faster
         (place / "supervisor.pid").write_text(f"{os.getpid()}\n")
         machine.enter_supervisors(layout.name, host.name)
-        while boot(layout, host, machine) == REBOOT:
-            say("reboot")
+        supervise(layout, host, machine)
     return 0
 
 
