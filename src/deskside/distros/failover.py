@@ -37,7 +37,7 @@ After=network-online.target
 
 [Service]
 RuntimeDirectory=deskside-failover
-ExecStart=/usr/sbin/keepalived --dont-fork --log-console --vrrp --use-file={CONFIG} \\
+ExecStart=/usr/sbin/keepalived --dont-fork --log-console --no-syslog --vrrp --use-file={CONFIG} \\
   --pid=/run/deskside-failover/keepalived.pid --vrrp_pid=/run/deskside-failover/vrrp.pid
 ExecReload=/bin/kill -HUP $MAINPID
 KillMode=mixed
