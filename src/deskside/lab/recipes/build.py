@@ -100,6 +100,11 @@ class Kitchen:
         try:
             made = await recipe.make(work)
             built = await asyncio.to_thread(_record, recipe, made, folder, place)
+        except OSError as error:
+            raise DesksideError(
+                f"building {recipe.name} in {self.cache}: {error}",
+                hint="the cache needs some 10 GB; DESKSIDE_CACHE names another place",
+            ) from error
         finally:
             await asyncio.to_thread(shutil.rmtree, temporary, ignore_errors=True)
         self.report(recipe.name, f"built {built.version} in {time.monotonic() - started:.0f} s")
@@ -151,10 +156,21 @@ def _record(recipe: Recipe, made: Made, folder: Path, place: Path) -> Built:
     )
     (folder / RECORD).write_text(json.dumps({**asdict(built), "path": made.file}, indent=1) + "\n")
     place.parent.mkdir(parents=True, exist_ok=True)
-    # A rename that survives a power cut must not name a file whose bytes did not.
-    os.sync()
+    # Whatever lies there is not whole, or it would have been served.
+    shutil.rmtree(place, ignore_errors=True)
+    _settle(folder, product)
     folder.rename(place)
     return _located(built, place)
+
+
+def _settle(folder: Path, product: Path) -> None:
+    """Bring everything to the disk: a rename that survives a power cut must not name bytes that did not."""
+    if product.is_dir():
+        os.sync()
+        return
+    for path in (product, folder / RECORD):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
 
 
 def file_digest(path: Path) -> str:
