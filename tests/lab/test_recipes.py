@@ -19,10 +19,13 @@ import pytest
 from deskside.errors import DesksideError, UsageError
 from deskside.lab import recipes
 from deskside.lab.recipes.build import Kitchen, prune
+from deskside.lab.recipes.go import MODULES
+from deskside.lab.recipes.kubernetes import IMAGES, PROGRAMS
 from deskside.lab.recipes.machine import Machine, require_tools
 from deskside.lab.recipes.pins import PYTHON, unpinned
 from deskside.lab.recipes.recipe import Built, Made, Recipe, recipe_key
 from deskside.lab.recipes.work import Work
+from deskside.lab.source import ONE_EACH, RECIPE_OF
 
 Make = Callable[[Work], Awaitable[Made]]
 
@@ -239,8 +242,8 @@ def test_recipes_need_only_recipes_before_them() -> None:
         assert set(one.needs) <= seen, one.name
         assert all(path.exists() for path in one.sources), one.name
         seen.add(one.name)
-    assert set(recipes.SERVED_BY.values()) <= seen
-    assert not set(recipes.SERVED_BY) & seen - {"kube"}, "an artifact is served in one way"
+    assert {*RECIPE_OF.values(), *ONE_EACH} <= seen
+    assert {name for name, made_by in RECIPE_OF.items() if made_by == "kubernetes-images"} == set(IMAGES)
 
 
 def machine_with(tmp_path: Path, **files: str) -> Machine:
@@ -289,9 +292,6 @@ def test_npm_packages_are_pinned_by_digest_and_not_by_address() -> None:
 
 
 def test_one_binary_is_every_program_that_is_promised() -> None:
-    from deskside.lab.recipes.go import MODULES
-    from deskside.lab.recipes.kubernetes import PROGRAMS
-
     text = (MODULES / "kube/main.go").read_text()
     table = text[text.index("var components") : text.index("func main")]
     assert sorted(PROGRAMS) == sorted(

@@ -85,7 +85,7 @@ async def test_apt_works_inside_a_bare_host(tmp_path: Path) -> None:
     chroot "$2/root" apt-get -qq update
     chroot "$2/root" apt-cache policy conntrack
     """
-    argv = ["unshare", "--mount", "sh", "-c", script, "sh", base.path, tmp_path]
+    argv: list[str | Path] = ["unshare", "--mount", "sh", "-c", script, "sh", base.path, tmp_path]
     assert "Candidate: 1:1." in await asyncio.to_thread(said, argv)
 
 

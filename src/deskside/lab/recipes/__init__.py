@@ -16,7 +16,6 @@ from deskside.lab.recipes.recipe import Built, Recipe, Report
 
 __all__ = [
     "RECIPES",
-    "SERVED_BY",
     "SYSTEM_PACKAGES",
     "Built",
     "Recipe",
@@ -29,14 +28,6 @@ __all__ = [
 _FAMILIES = (debian, kubernetes, runtime, services, images, notebooks)
 RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for family in _FAMILIES for recipe in family.RECIPES}
 """All recipes by name, those that others are made from first."""
-
-SERVED_BY: Mapping[str, str] = {
-    **{name: "kube" for name in kubernetes.PROGRAMS if name not in kubernetes.IMAGES},
-    **{name: "kubernetes-images" for name in kubernetes.IMAGES},
-    **{name: "metallb-images" for name in ("metallb-controller", "metallb-speaker")},
-    **{name: "local-path-images" for name in ("local-path-provisioner", "local-path-helper")},
-}
-"""Artifacts of a train that share a recipe with others; the rest have one of their own name."""
 
 
 async def build(names: Iterable[str], *, cache: Path, report: Report) -> dict[str, Built]:
