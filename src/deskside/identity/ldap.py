@@ -62,9 +62,17 @@ class Ldap:
     async def check(self, site: Site, ca: str, host: HostReader) -> tuple[Finding, ...]:
         """Handshake with the directory from a server, and a look at the base without a password."""
         server = site.identity.server
-        tls = ReadTls(server.host, server.port, server.host, ca, server.starttls)
+        tls = ReadTls(_address(site, server.host), server.port, server.host, ca, server.starttls)
         found, base = await host.read(tls, base_question(site.identity))
         return (tls_finding(site.identity, ca, found), base_finding(site.identity, base))
+
+
+def _address(site: Site, name: str) -> str:
+    """Where to connect: before the first apply no host knows the site's own names."""
+    for host in site.hosts:
+        if name in (host.name, site.fqdn(host)):
+            return str(host.address)
+    return name
 
 
 def _people(identity: Identity) -> Mapping[str, object]:

@@ -76,8 +76,12 @@ def carried_out(action: Mapping[str, object], clock: Clock) -> Raw:
     except OSError as error:
         raise ActionFailed(f"{error.filename or described(action)}: {error.strerror or error}") from None
     except Exception as error:
-        # Text of an unforeseen error may quote what it was given.
-        raise ActionFailed(f"{described(action)} met a {type(error).__name__}") from None
+        # Text of an unforeseen error may quote what it was given; where it happened does not.
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = f" in {trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace is not None else ""
+        raise ActionFailed(f"{described(action)} met a {type(error).__name__}{where}") from None
     return {"status": 0, "stdout": "", "stderr": "", **result, "seconds": seconds_since(start)}
 
 

@@ -175,10 +175,10 @@ def set_sysctls(action: Mapping[str, object], _: Clock) -> Raw:
     return {}
 
 
-def tail_of(file: IO[bytes]) -> str:
-    """The last 64 KiB of what was printed."""
+def tail_of(file: IO[bytes], kept: int) -> str:
+    """The last `kept` bytes of what was printed."""
     size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - KEPT))
+    file.seek(max(0, size - kept))
     return decoded(file.read())
 
 
@@ -201,8 +201,12 @@ def run_program(
     stdin: str = "",
     env: Mapping[str, object] | None = None,
     timeout: float = 300.0,
+    kept: int = KEPT,
 ) -> Ended:
-    """Run a program that may change things. Output goes to files: a child left behind blocks nobody."""
+    """Run a program that may change things. Output goes to files: a child left behind blocks nobody.
+
+    Of its output the last `kept` bytes come back.
+    """
     make = tempfile.TemporaryFile
     with make() as given, make() as out, make() as errors:
         given.write(stdin.encode())
@@ -226,7 +230,8 @@ def run_program(
         except subprocess.TimeoutExpired:
             stop_group(process)
             status = None
-        return Ended(status if status is None or status >= 0 else None, tail_of(out), tail_of(errors))
+        ended = status if status is None or status >= 0 else None
+        return Ended(ended, tail_of(out, kept), tail_of(errors, kept))
 
 
 def ending(ended: Ended) -> str:

@@ -28,12 +28,14 @@ from deskside.hosts.remote.core import Ended, Raw, at, number_of, table_of, text
 from deskside.hosts.remote.files import ActionFailed, Clock, ending, run_program
 
 HELM = "/opt/deskside/bin/helm"
+WHOLE = 64 * 1024 * 1024
+"""Bytes of output that are read: a cut manifest would be no manifest."""
 OWNER = {"owner": "deskside", "app.kubernetes.io/managed-by": "deskside"}
 
 
 def called(argv: list[str], clock: Clock, stdin: str = "", timeout: float = 60.0) -> Ended:
     """Run helm or kubectl; ActionFailed when it fails."""
-    ended = run_program(argv, clock, stdin, {"KUBECONFIG": at(KUBECONFIG)}, timeout)
+    ended = run_program(argv, clock, stdin, {"KUBECONFIG": at(KUBECONFIG)}, timeout, kept=WHOLE)
     if ended.status != 0:
         words = " ".join([os.path.basename(argv[0]), *argv[1:3]])
         raise ActionFailed(f"{words} {ending(ended)}: {ended.said()}", ended)
