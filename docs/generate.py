@@ -27,8 +27,8 @@ def steps_page() -> str:
     """Every step: where, after what, and what it does."""
     lines = [
         "# Steps\n",
-        "`deskside plan --graph text` shows them for your site. A step runs on every host of the named roles, or "
-        "once for the site, on a healthy server.\n",
+        "`deskside plan --graph text` shows them for your site. A step runs on every host of the named "
+        "roles, or once for the site, on a healthy server.\n",
         "| step | what it does | on | after | deadline |",
         "|---|---|---|---|---|",
     ]

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FILE_LINES = 400
 FUNCTION_LINES = 50
 RUNTIME_DEPENDENCIES = 10
-TYPED_FLOORS = ("site", "model", "hosts", "kube", "store", "resources", "engine")
+TYPED_FLOORS = ("site", "model", "hosts", "store", "resources", "engine")
 
 
 def long_places(path: Path, text: str) -> Iterator[str]:

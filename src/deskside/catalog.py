@@ -1,7 +1,7 @@
 """Finds the plug-ins, and resolves a site's choices into one frozen `Platform`. The only registry.
 
-A step, an add-on, an OS, a distribution or a directory is found by being a constant of its type in a module of
-its folder; there is no list to extend.
+A step, an add-on, an OS, a distribution or a directory is found by being a constant of its type in a module
+of its folder; there is no list to extend.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Upstream, against a modelled internet: digests come from the publishers' own files and nothing else is trusted.
+"""Upstream, against a modelled internet: digests come from the publishers' files, nothing else is trusted.
 
 What has been checked here are addresses, checksum files and registry conversations as the publishers document
 them; no publisher was ever reached from a test.

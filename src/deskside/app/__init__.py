@@ -1,1 +1,1 @@
-"""What Deskside does, as functions: plan, apply, check, status, verify. Values in, values out; prints nothing."""
+"""What Deskside does, as functions: plan, apply, check, status, verify. Values in, values out."""

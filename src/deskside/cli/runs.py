@@ -141,9 +141,7 @@ async def _carried_out(proposal: Proposal, approval: Approval, *, as_json: bool,
     return result
 
 
-def _show(
-    proposal: Proposal, *, as_json: bool, verbose: bool, next_command: str = "deskside apply"
-) -> None:
+def _show(proposal: Proposal, *, as_json: bool, verbose: bool, next_command: str = "deskside apply") -> None:
     from deskside.ui.findings import findings_text
     from deskside.ui.plan_text import plan_text
 

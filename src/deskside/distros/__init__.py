@@ -1,0 +1,1 @@
+"""Kubernetes distributions: one file per plug-in, one constant in it."""

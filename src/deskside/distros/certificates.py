@@ -1,4 +1,4 @@
-"""Days that the certificates of a kubeadm cluster have left, from kubeadm's own report and the kubelet's file."""
+"""Days that the certificates of a kubeadm cluster have left, from kubeadm's report and the kubelet's file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KUBELET_FILE = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 
 
 def questions(host: Host) -> tuple[ReadOutput, ...]:
-    """kubeadm's report on a server, and the end of the kubelet's own certificate everywhere."""
+    """The report of kubeadm on a server, and the end of the kubelet's own certificate everywhere."""
     kubelet = ReadOutput(
         ("openssl", "x509", "-noout", "-enddate", "-dateopt", "iso_8601", "-in", KUBELET_FILE)
     )

@@ -1,0 +1,1 @@
+"""The lab: racks of virtual hosts on one machine, and the recipes that build what they need."""

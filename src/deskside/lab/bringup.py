@@ -50,7 +50,7 @@ async def bring_up(spec: RackSpec, source: str, report: Report) -> BroughtUp:
 
 
 async def install_packages(report: Report) -> None:
-    """Install the system packages that the lab needs, after saying so. Raises DesksideError when apt fails."""
+    """Install the system packages that the lab needs, after saying so. Raises DesksideError."""
     missing = sorted({*missing_packages(), *missing_for_rack()})
     if not missing:
         return

@@ -18,7 +18,6 @@ from deskside.lab.nas import secret_file
 from deskside.lab.rack import Rack
 from deskside.lab.spec import RackSpec
 from deskside.site.load import load
-from deskside.ui.errors import error_text
 
 COMMAND = str(Path(sys.executable).parent / "deskside")
 
@@ -56,7 +55,8 @@ def _say(command: str) -> None:
 
 
 def _ended(error: DesksideError) -> int:
-    sys.stderr.write(error_text(error))
+    hint = f"\nhint: {error.hint}" if error.hint else ""
+    print(f"error: {error.message}{hint}", file=sys.stderr)
     return error.exit_code
 
 

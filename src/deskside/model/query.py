@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeAlias, TypeVar
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
-A = TypeVar("A")
+A_co = TypeVar("A_co", covariant=True)
 
 
-class Query(Generic[A]):
+class Query(Generic[A_co]):
     """A question; `op` names the function on the host that answers it."""
 
     op: ClassVar[str]
@@ -24,7 +24,7 @@ class Query(Generic[A]):
         """The question as JSON, `op` included. Equal questions of one turn are asked once."""
         return {"op": self.op, **vars(self)}
 
-    def answer(self, raw: Mapping[str, Json]) -> A:
+    def answer(self, raw: Mapping[str, Json]) -> A_co:
         """The typed answer from what the host sent."""
         raise TypeError(f"{type(self).__name__} has no answer")
 

@@ -106,10 +106,7 @@ class UpstreamSource:
             digest, size = await Registry(client).chart_layer(Reference.parse(text))
             return Locked(item, digest, size, self.name, f"oci://{text}")
         root = chart.chart.rstrip("/") + "/"
-        index = yaml.load(
-            (await _get(client, urljoin(root, "index.yaml"))).text,
-            Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader),
-        )
+        index = yaml.safe_load((await _get(client, urljoin(root, "index.yaml"))).text)
         for entry in index.get("entries", {}).get(chart.name, ()):
             if str(entry.get("version")).removeprefix("v") == item.version and entry.get("digest"):
                 url = urljoin(root, str(entry["urls"][0]))

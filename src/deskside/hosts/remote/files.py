@@ -201,6 +201,7 @@ def run_program(
     stdin: str = "",
     env: Mapping[str, object] | None = None,
     timeout: float = 300.0,
+    *,
     kept: int = KEPT,
 ) -> Ended:
     """Run a program that may change things. Output goes to files: a child left behind blocks nobody.
