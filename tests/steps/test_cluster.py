@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,9 @@ IMAGES = (
 def locked(name: str) -> Locked:
     kind = Kind.IMAGE if name in IMAGES else Kind.BINARY
     references = (f"registry.k8s.io/{name}:1",) if name in IMAGES else ()
-    return Locked(Artifact(name, "1.36.3", kind), name[5:6] * 64, 1, "recipe", name, references)
+    return Locked(
+        Artifact(name, "1.36.3", kind), sha256(name.encode()).hexdigest(), 1, "recipe", name, references
+    )
 
 
 def platform(**facts: dict[str, object]) -> Platform:
