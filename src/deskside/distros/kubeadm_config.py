@@ -173,15 +173,15 @@ def kubelet_drop_in(facts: Facts) -> str:
         "failSwapOn": False,
         "kubeReserved": {"cpu": "100m", "memory": "256Mi"},
         "systemReserved": reserved(facts),
+        # With logind: pods are ended in order before the machine goes down. Otherwise a reboot waits 90 s for
+        # containers, whose first process is deaf to SIGTERM unless it asks for it.
+        "shutdownGracePeriod": "60s",
+        "shutdownGracePeriodCriticalPods": "20s",
     }
     if facts.cgroup == 2:
         document["memorySwap"] = {"swapBehavior": "NoSwap"}
     else:
         document["failCgroupV1"] = False
-    if not facts.container:
-        # With logind: pods are ended in order before the machine goes down.
-        document["shutdownGracePeriod"] = "60s"
-        document["shutdownGracePeriodCriticalPods"] = "20s"
     if "127.0.0.53" in facts.nameservers:
         # systemd-resolved's stub listens on the host's loopback, where no pod can reach it.
         document["resolvConf"] = "/run/systemd/resolve/resolv.conf"
