@@ -136,8 +136,11 @@ async def serving(folder: Path) -> AsyncIterator[Loopback]:
         yield loopback
     finally:
         server.close()
+        left = list(loopback.connections)
         loopback.cut()
-        await asyncio.sleep(0.05)
+        for connection in left:
+            await connection.wait_closed()
+        await server.wait_closed()
 
 
 async def listening(loopback: Loopback) -> asyncssh.SSHAcceptor:

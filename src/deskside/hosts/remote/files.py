@@ -86,6 +86,8 @@ def make_parents(real: str) -> None:
     """Missing parents, 0755 whatever the umask."""
     parent = os.path.dirname(real)
     if parent and not os.path.isdir(parent):
+        if os.path.lexists(parent):
+            raise ActionFailed(f"{parent}: Not a directory")
         make_parents(parent)
         os.mkdir(parent)
         os.chmod(parent, 0o755)
