@@ -22,9 +22,10 @@ PACKAGE_OF_TOOL: Mapping[str, str] = {
     "apt-get": "apt",
     "unshare": "util-linux",
     "chroot": "coreutils",
+    "zstd": "zstd",
 }
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-SYSTEM_PACKAGES: tuple[str, ...] = ("mmdebstrap", "debian-archive-keyring", "util-linux")
+SYSTEM_PACKAGES: tuple[str, ...] = ("mmdebstrap", "debian-archive-keyring", "util-linux", "zstd")
 """Debian packages that provide all tools of all recipes; `missing_packages` is what to install."""
 
 GO = "1.26.8"
