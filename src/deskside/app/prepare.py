@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from deskside.app.workspace import Workspace
 from deskside.catalog import make_platform, wanted_artifacts
 from deskside.errors import DesksideError, Unreachable
+from deskside.model.artifact import Artifact, Kind, Locked
 from deskside.model.facts import Facts
 from deskside.model.platform import Platform
 from deskside.model.query import ReadFacts
@@ -69,7 +70,8 @@ async def prepared(
         facts = await _facts(site, opened.sessions, silent)
         if not facts:
             raise _nobody(site, silent)
-        platform = make_platform(site, workspace.train, await locking, facts, directory_ca)
+        lock = {**await locking, **await _own_charts(workspace, store, report)}
+        platform = make_platform(site, workspace.train, lock, facts, directory_ca)
         yield Prepared(
             {name: opened.sessions[name] for name in platform.hosts},
             platform,
@@ -78,6 +80,13 @@ async def prepared(
     finally:
         locking.cancel()
         await opened.close()
+
+
+async def _own_charts(workspace: Workspace, store: Store, report: Report) -> Mapping[str, Locked]:
+    """Charts on this machine that the site file names stand for the train's."""
+    wanted = [Artifact(name, "site", Kind.CHART) for name in workspace.own_charts()]
+    found = await store.sources["site"].lock(wanted, report) if wanted else ()
+    return {locked.name: locked for locked in found}
 
 
 async def _facts(

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from deskside.errors import Problem, SiteError
 from deskside.model.artifact import ArtifactSource
@@ -17,6 +18,12 @@ from deskside.store.lock import LOCK_NAME
 from deskside.store.store import Store
 
 PINS_NAME = "known_hosts"
+CHART_OF: Mapping[Literal["jupyterhub", "metallb", "local-path"], str] = {
+    "jupyterhub": "jupyterhub-chart",
+    "metallb": "metallb-chart",
+    "local-path": "local-path-provisioner-chart",
+}
+"""The train's artifact for which a release's own chart stands."""
 
 
 def state_folder() -> Path:
@@ -61,6 +68,15 @@ class Workspace:
     def store(self, sources: Mapping[str, ArtifactSource], preferred: str) -> Store:
         """The site's store, with its lock beside the site file."""
         return Store(self.folder / LOCK_NAME, sources, preferred)
+
+    def own_charts(self) -> Mapping[str, Path]:
+        """Charts that the site file names on this machine, by the artifact that each stands for."""
+        found = {}
+        for release, artifact in CHART_OF.items():
+            chart = self.site.release(release).chart
+            if chart is not None and chart.path is not None:
+                found[artifact] = located(self.folder, chart.path)
+        return found
 
     def directory_ca(self) -> str:
         """PEM text of the directory's authority, empty when the file names none. Raises SiteError."""

@@ -42,13 +42,15 @@ def make_store(workspace: Workspace, preferred: str = "") -> Store:
     """The site's store with every source that this installation has."""
     from deskside.lab.recipes import default_cache
     from deskside.lab.source import RecipeSource
+    from deskside.store.charts import SiteCharts
     from deskside.store.upstream import UpstreamSource
 
     upstream, recipes = (
         UpstreamSource(workspace.train, default_cache()),
         RecipeSource(workspace.train, default_cache()),
     )
-    sources: Mapping[str, ArtifactSource] = {upstream.name: upstream, recipes.name: recipes}
+    charts = SiteCharts(workspace.own_charts(), default_cache())
+    sources: Mapping[str, ArtifactSource] = {source.name: source for source in (upstream, recipes, charts)}
     return workspace.store(sources, preferred or default_source(workspace))
 
 

@@ -197,7 +197,7 @@ def _untagged(name: str) -> str:
 
 
 def images_of(artifacts: Iterable[Locked]) -> tuple[Images, ...]:
-    """Resources for these images; those that share an archive are one resource, so that it is imported once."""
+    """Resources for these images; those that share an archive are one, so that it is imported once."""
     by_file: dict[str, list[Locked]] = {}
     for locked in artifacts:
         by_file.setdefault(locked.sha256, []).append(locked)

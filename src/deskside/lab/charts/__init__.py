@@ -6,15 +6,11 @@ the two they have. Nothing here is used by a site that has the real ones.
 
 from __future__ import annotations
 
-import gzip
-import io
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from deskside.errors import SiteError
+from deskside.store.charts import packed
 
 CHARTS: Mapping[str, Path] = {
     f"{folder}-chart": Path(__file__).parent / folder
@@ -36,23 +32,6 @@ def package_chart(name: str, version: str, out: Path) -> Path:
     folder = CHARTS[name]
     target = out / f"{folder.name}-{version}.tgz"
     temporary = target.with_suffix(".part")
-    temporary.write_bytes(gzip.compress(_tar(folder, version), mtime=0))
+    temporary.write_bytes(packed(folder, version))
     temporary.replace(target)
     return target
-
-
-def _tar(folder: Path, version: str) -> bytes:
-    buffer = io.BytesIO()
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for path in files:
-            content = _chart_file(path, version) if path.name == "Chart.yaml" else path.read_bytes()
-            member = tarfile.TarInfo(f"{folder.name}/{path.relative_to(folder).as_posix()}")
-            member.size, member.mode = len(content), 0o644
-            tar.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def _chart_file(path: Path, version: str) -> bytes:
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return yaml.safe_dump({**content, "version": version}, sort_keys=True, width=110).encode()
