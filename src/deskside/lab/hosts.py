@@ -161,6 +161,10 @@ def _install_standins(layout: Layout, root: Path) -> None:
         if f"/sbin/{name}\n" not in diversions:
             diversions += f"/sbin/{name}\n/sbin/{name}.of-nfs-common\n:\n"
     write_file(root, "var/lib/dpkg/diversions", diversions)
+    # And its mount of the kernel's NFS interface would fail at every boot.
+    masked = root / "etc/systemd/system/run-rpc_pipefs.mount"
+    masked.unlink(missing_ok=True)
+    masked.symlink_to("/dev/null")
     write_file(root, "etc/rack-exports.conf", f"{layout.address(nas)} {EXPORTS}\n")
     (root / EXPORTS.lstrip("/")).mkdir(mode=0o700, parents=True, exist_ok=True)
 
