@@ -31,6 +31,7 @@ class Loopback:
     conversations: list[asyncssh.SSHServerProcess[bytes]] = field(default_factory=list)
     requests: list[dict[str, object]] = field(default_factory=list)
     connections: list[asyncssh.SSHServerConnection] = field(default_factory=list)
+    tasks: list[asyncio.Future[None]] = field(default_factory=list)
     refuse_sudo: bool = False
     no_python: bool = False
     end_silently: int = 0
@@ -141,13 +142,18 @@ async def serving(folder: Path) -> AsyncIterator[Loopback]:
         for connection in left:
             await connection.wait_closed()
         await server.wait_closed()
+        await asyncio.wait_for(asyncio.gather(*loopback.tasks, return_exceptions=True), 20)
+        # The loop closes a subprocess's pipes one turn after it was waited for.
+        await asyncio.sleep(0)
 
 
 async def listening(loopback: Loopback) -> asyncssh.SSHAcceptor:
     """Start (or start again) the server, with `loopback.key`."""
 
     async def process(process: asyncssh.SSHServerProcess[bytes]) -> None:
-        await run_there(loopback, process)
+        task = asyncio.ensure_future(run_there(loopback, process))
+        loopback.tasks.append(task)
+        await task
 
     server = await asyncssh.create_server(
         lambda: Server(loopback),

@@ -20,7 +20,7 @@ from deskside.model.query import PathFound, ReadOutput, ReadPackages, ReadPath, 
 from deskside.site.secrets import Secret
 from hosts.loopback import Loopback, pins, serving, session_on, target
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ async def test_results_and_progress_come_back(loopback: Loopback) -> None:
 
 
 async def until(path: Path) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not path.exists():
             await asyncio.sleep(0.02)
 
@@ -152,12 +152,18 @@ async def test_a_killed_run_is_unknown_and_never_done(loopback: Loopback, sessio
     run = asyncio.create_task(session.perform([RunCommand(("sleep", "30"))], title="Long work", deadline=60))
     runs = loopback.root / "run/deskside/runs"
     await until(runs)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (marks := list(runs.glob("*/process"))) or not list(runs.glob("*/progress")):
             await asyncio.sleep(0.02)
     os.kill(int(marks[0].read_text().split()[0]), 9)
     with pytest.raises(StepFailed, match="how it ended is not known"):
         await run
+
+
+async def told(reports: list[str], line: str) -> None:
+    async with asyncio.timeout(60):
+        while line not in reports:
+            await asyncio.sleep(0.05)
 
 
 async def test_a_run_waits_for_another_run_and_says_so(loopback: Loopback) -> None:
@@ -169,16 +175,11 @@ async def test_a_run_waits_for_another_run_and_says_so(loopback: Loopback) -> No
             one.perform([RunCommand(("sh", "-c", script))], title="First", deadline=60)
         )
         await until(tmp / "begun")
-        settled = asyncio.create_task(two.settle(30))
+        settled = asyncio.create_task(two.settle(60))
+        await told(reports, "waiting for what an earlier run began: First")
         action = RunCommand(("sh", "-c", f"echo second >> {tmp}/order"))
         second = asyncio.create_task(two.perform([action], title="Second", deadline=60))
-        waits = (
-            "waiting for another run on this host: First",
-            "waiting for what an earlier run began: First",
-        )
-        async with asyncio.timeout(30):
-            while not all(any(line.startswith(wait) for line in reports) for wait in waits):
-                await asyncio.sleep(0.05)
+        await told(reports, "waiting for another run on this host: First")
         (tmp / "go").touch()
         await asyncio.gather(first, second, settled)
     assert (tmp / "order").read_text() == "first\nsecond\n"
