@@ -1,0 +1,1 @@
+"""Tests on racks of real hosts."""

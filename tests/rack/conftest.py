@@ -1,0 +1,52 @@
+"""Racks that tests share. The large one is brought up once, by kills (see `kills.py`), and used by many."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+import pytest
+
+from deskside.lab.spec import RackSpec, workstations
+from rack.kills import BringUp, bring_up_by_kills
+from rack.platforms import OnRack, rack_up
+
+FAILED = pytest.StashKey[list[str]]()
+"""Names of the tests on racks that failed so far."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note failures, so that a rack's fixture can keep what explains them."""
+    report = yield
+    if report.failed:
+        item.config.stash.setdefault(FAILED, []).append(item.nodeid)
+    return report
+
+
+@pytest.fixture(scope="package")
+def _whole(request: pytest.FixtureRequest) -> Iterator[tuple[OnRack, BringUp]]:
+    failed = request.config.stash.setdefault(FAILED, [])
+    with rack_up(RackSpec("t-whole", workstations(1, 2)), failed) as rack:
+        yield rack, bring_up_by_kills(rack)
+
+
+@pytest.fixture(scope="package")
+def platform(_whole: tuple[OnRack, BringUp]) -> OnRack:
+    """Three workstations and a NAS with everything on them; a test leaves them as it found them."""
+    return _whole[0]
+
+
+@pytest.fixture(scope="package")
+def brought(_whole: tuple[OnRack, BringUp]) -> BringUp:
+    """How that came about."""
+    return _whole[1]
+
+
+@pytest.fixture(scope="package")
+def bare(request: pytest.FixtureRequest) -> Iterator[OnRack]:
+    """Two bare workstations and a NAS; a test leaves them bare."""
+    failed = request.config.stash.setdefault(FAILED, [])
+    with rack_up(RackSpec("t-luck", workstations(1, 1)), failed) as rack:
+        yield rack

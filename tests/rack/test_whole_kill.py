@@ -1,0 +1,21 @@
+"""From bare hosts to a finished platform, killed once inside every step."""
+
+from __future__ import annotations
+
+import pytest
+
+from rack.kills import BringUp
+from rack.platforms import OnRack, needs_root
+
+pytestmark = [pytest.mark.rack, needs_root]
+
+IDLE = {"join_servers"}
+"""Steps that have nothing to do on this rack: it has one server."""
+
+
+def test_a_bring_up_is_killed_inside_every_step_and_ends(platform: OnRack, brought: BringUp) -> None:
+    print(f"{brought.runs} runs, {brought.seconds:.0f} s, seed {brought.seed}")
+    assert brought.steps - brought.worked == IDLE
+    assert brought.killed == brought.worked
+    assert brought.runs > 5
+    assert platform.deskside("plan", "--exit-code", "--json").document["plan"]["changes"] == 0
