@@ -181,22 +181,7 @@ SLAPD_OPTIONS=""
 """
 
 
-def _configuration(layout: Layout) -> str:
-    """The directory's settings: no anonymous access, no password without TLS."""
-    local = "gidNumber=0+uidNumber=0,cn=peercred,cn=external,cn=auth"
-    return f"""\
-dn: cn=config
-objectClass: olcGlobal
-cn: config
-olcArgsFile: /var/run/slapd/slapd.args
-olcPidFile: /var/run/slapd/slapd.pid
-olcDisallows: bind_anon
-olcRequires: authc
-olcSecurity: simple_bind=128
-olcTLSCertificateFile: {CERTIFICATE}
-olcTLSCertificateKeyFile: /etc/ldap/tls/nas.key
-olcTLSCACertificateFile: /etc/ldap/tls/ca.pem
-
+MODULES_AND_SCHEMAS = """\
 dn: cn=module,cn=config
 objectClass: olcModuleList
 cn: module
@@ -215,7 +200,26 @@ include: file:///etc/ldap/schema/cosine.ldif
 include: file:///etc/ldap/schema/nis.ldif
 
 include: file:///etc/ldap/schema/inetorgperson.ldif
+"""
 
+
+def _configuration(layout: Layout) -> str:
+    """The directory's settings: no anonymous access, no password without TLS."""
+    local = "gidNumber=0+uidNumber=0,cn=peercred,cn=external,cn=auth"
+    return f"""\
+dn: cn=config
+objectClass: olcGlobal
+cn: config
+olcArgsFile: /var/run/slapd/slapd.args
+olcPidFile: /var/run/slapd/slapd.pid
+olcDisallows: bind_anon
+olcRequires: authc
+olcSecurity: simple_bind=128
+olcTLSCertificateFile: {CERTIFICATE}
+olcTLSCertificateKeyFile: /etc/ldap/tls/nas.key
+olcTLSCACertificateFile: /etc/ldap/tls/ca.pem
+
+{MODULES_AND_SCHEMAS}
 dn: olcDatabase=config,cn=config
 objectClass: olcDatabaseConfig
 olcDatabase: config

@@ -55,6 +55,12 @@ storage:
 
 ingress: {{kind: none}}                # plain HTTP: passwords travel unencrypted
 
+{_people_text(layout)}"""
+
+
+def _people_text(layout: Layout) -> str:
+    """What people get, and as whom it is tried."""
+    return f"""\
 notebooks:
   hostname: notebooks.{layout.domain}
   profiles:
