@@ -7,6 +7,7 @@ holds no administrator's token and knows nothing of the cluster.
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import connect
 
 REQUEST_SECONDS = 30.0
+# The hub puts time and type before what the cluster said: `2026-11-23T23:19:34Z [Normal] Container created`.
+_EVENT_PREFIX = re.compile(r"^\S+Z \[\w+\] ")
 
 
 @dataclass(frozen=True)
@@ -180,7 +183,7 @@ class HubUser:
             async for line in answer.aiter_lines():
                 if line.startswith("data:"):
                     event = json.loads(line.removeprefix("data:"))
-                    said = str(event.get("message") or event.get("raw_event", {}).get("message", ""))
+                    said = _EVENT_PREFIX.sub("", str(event.get("message") or ""))
                     yield said, bool(event.get("failed")), bool(event.get("ready"))
 
     async def _user(self) -> dict[str, object]:

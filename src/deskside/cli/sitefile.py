@@ -118,4 +118,27 @@ def _accepted(seen: object, typed: str | None) -> bool:
     return click.confirm("Is it the host's own?", default=False)
 
 
-COMMANDS: tuple[click.Command, ...] = (validate, trust)
+@click.command()
+@click.option("--refresh", is_flag=True, help="Ask the source again for what is locked already.")
+@click.pass_context
+def lock(ctx: click.Context, refresh: bool) -> None:
+    """Write deskside.lock: version, digest and source of everything that is brought to the hosts.
+
+    plan and apply do it by themselves for what is not locked yet; nothing is sent to any host.
+
+    \b
+    Examples:
+      deskside lock
+      deskside lock --refresh
+    """
+    from deskside.catalog import wanted_artifacts
+    from deskside.cli.options import make_store, say
+
+    workspace = open_workspace(ctx)
+    store = make_store(workspace)
+    wanted = wanted_artifacts(workspace.site, workspace.train)
+    found = run(store.resolve(workspace.site.train, wanted, say, write=True, refresh=refresh))
+    click.echo(f"{store.lock_path}: {len(found)} artifacts of the train {workspace.train.name}")
+
+
+COMMANDS: tuple[click.Command, ...] = (validate, trust, lock)
