@@ -5,8 +5,6 @@ Nothing heavy is imported before a command needs it, so that `--help` and `valid
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 
 import click
@@ -74,7 +72,10 @@ def completion(shell: str) -> None:
 def main() -> None:
     """Entry point: every error becomes a sentence and an exit status, never a traceback."""
     try:
-        deskside.main(prog_name="deskside", standalone_mode=False)
+        # Outside its standalone mode click returns the status of `ctx.exit`. It ends the process itself,
+        # quietly and with 1, when whoever read our output has had enough.
+        status = deskside.main(prog_name="deskside", standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -82,10 +83,6 @@ def main() -> None:
         _end(Interrupted("stopped"))
     except DesksideError as error:
         _end(error)
-    except BrokenPipeError:
-        # Whoever read our output has had enough; the shell expects death by SIGPIPE.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         _end(DesksideError(f"{error.filename or 'the system'}: {error.strerror or error}"))
     except Exception as error:  # the last resort: a fault of ours, said as such

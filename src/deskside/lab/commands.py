@@ -28,7 +28,14 @@ rack_option = click.option(
 
 @click.group()
 def lab() -> None:
-    """A virtual rack on this machine: the same code against hosts made of systemd-nspawn."""
+    """A virtual rack on this machine: the same code against hosts made of systemd-nspawn.
+
+    \b
+    Examples:
+      deskside lab up
+      deskside -f $(deskside lab site) apply
+      deskside lab down
+    """
 
 
 def _run(work: Coroutine[object, object, T]) -> T:
@@ -80,7 +87,13 @@ async def _bring_up(name: str, servers: int, workers: int, disk: int, source: st
     help="Where the artifacts come from.",
 )
 def up(name: str, servers: int, workers: int, disk: int, source: str) -> None:
-    """Boot a rack of bare hosts and a NAS, and write its site file."""
+    """Boot a rack of bare hosts and a NAS, and write its site file.
+
+    \b
+    Examples:
+      deskside lab up
+      deskside lab up --rack big --servers 3 --workers 1
+    """
     from deskside.lab.privilege import become_root
 
     become_root()
@@ -91,7 +104,12 @@ def up(name: str, servers: int, workers: int, disk: int, source: str) -> None:
 @lab.command()
 @rack_option
 def down(name: str) -> None:
-    """Take a rack away; nothing of it is left but the cache of artifacts."""
+    """Take a rack away; nothing of it is left but the cache of artifacts.
+
+    \b
+    Example:
+      deskside lab down --rack big
+    """
     from deskside.lab import rack
     from deskside.lab.privilege import become_root
 
@@ -104,7 +122,13 @@ def down(name: str) -> None:
 @rack_option
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def status(name: str, as_json: bool) -> None:
-    """Show a rack: hosts, power, network, breaks."""
+    """Show a rack: hosts, power, network, breaks.
+
+    \b
+    Examples:
+      deskside lab status
+      deskside lab status --json | jq .hosts
+    """
     from dataclasses import asdict
 
     from deskside.lab import rack
@@ -133,7 +157,12 @@ def status_text(found: RackStatus) -> str:
 @lab.command()
 @rack_option
 def site(name: str) -> None:
-    """Print the path of a rack's site file."""
+    """Print the path of a rack's site file.
+
+    \b
+    Example:
+      deskside -f $(deskside lab site) plan
+    """
     from deskside.lab import rack
 
     click.echo(rack.find(name).site_file)
@@ -146,7 +175,14 @@ def site(name: str) -> None:
 @click.argument("host")
 @click.argument("what", default="")
 def break_(name: str, undo: bool, kind: str, host: str, what: str) -> None:
-    """Break something on a host: its cable, its power, its disk, a service (WHAT), a file (WHAT)."""
+    """Break something on a host: its cable, its power, its disk, a service (WHAT), a file (WHAT).
+
+    \b
+    Examples:
+      deskside lab break cable ws2
+      deskside lab break service ws1 kubelet.service
+      deskside lab break --undo cable ws2
+    """
     if undo:
         _mend(name, kind, host, what)
         return
@@ -160,7 +196,13 @@ def break_(name: str, undo: bool, kind: str, host: str, what: str) -> None:
 @click.argument("host", default="")
 @click.argument("what", default="")
 def mend(name: str, kind: str | None, host: str, what: str) -> None:
-    """Mend what `lab break` broke; all of it without arguments."""
+    """Mend what `lab break` broke; all of it without arguments.
+
+    \b
+    Examples:
+      deskside lab mend
+      deskside lab mend cable ws2
+    """
     _mend(name, kind or "", host, what)
 
 
@@ -182,7 +224,13 @@ def _as_root(name: str, work: Callable[[Rack], Coroutine[object, object, T]]) ->
 @click.argument("host")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def ssh(name: str, host: str, command: tuple[str, ...]) -> None:
-    """Log in to a host, or run a command there, as the rack's user `ops`."""
+    """Log in to a host, or run a command there, as the rack's user `ops`.
+
+    \b
+    Examples:
+      deskside lab ssh ws1
+      deskside lab ssh ws1 sudo journalctl -b
+    """
     from deskside.lab import rack
 
     argv = rack.find(name).host(host).ssh_argv(command)
@@ -194,7 +242,12 @@ def ssh(name: str, host: str, command: tuple[str, ...]) -> None:
 @click.argument("host")
 @click.option("-n", "--lines", type=click.IntRange(1), default=100, show_default=True, help="How many lines.")
 def logs(name: str, host: str, lines: int) -> None:
-    """Show what a host's supervisor, console and journal say."""
+    """Show what a host's supervisor, console and journal say.
+
+    \b
+    Example:
+      deskside lab logs ws1 -n 50
+    """
     from deskside.lab import rack
     from deskside.lab.privilege import become_root
 
