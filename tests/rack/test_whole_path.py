@@ -1,0 +1,78 @@
+"""On the finished platform: a second apply changes nothing, a plan costs two rounds, a user can work."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from deskside.app.runs import proposed
+from deskside.app.workspace import Workspace
+from deskside.cli.options import make_store
+from rack.digests import host_digest, object_digest
+from rack.platforms import OnRack, needs_root
+
+pytestmark = [pytest.mark.rack, needs_root]
+
+MANAGED = ("ws1", "ws2", "ws3")
+CHECKS = ["address", "wrong password", "outsider", "log in", "profiles", "desk", "cell", "home"]
+
+
+def test_a_second_apply_changes_nothing(platform: OnRack) -> None:
+    hosts, objects = {name: host_digest(platform, name) for name in MANAGED}, object_digest(platform)
+    for digest in hosts.values():
+        # Not vacuous: it sees what apply brought.
+        assert any("/opt/deskside/bin/kubelet" in line for line in digest["files"])
+        assert any(line.startswith("chrony ") for line in digest["packages"])
+        assert not digest["failed units"]
+    assert any(" Deployment jupyterhub/hub" in name for name in objects)
+    assert "nothing to do" in platform.deskside("apply", "--yes").out
+    for name in MANAGED:
+        after = host_digest(platform, name)
+        different = {kind: lines ^ after[kind] for kind, lines in hosts[name].items()}
+        assert different == {kind: set() for kind in different}, name
+    now = object_digest(platform)
+    assert {name for name in objects.keys() | now.keys() if objects.get(name) != now.get(name)} == set()
+
+
+async def test_a_plan_costs_two_rounds_a_host(platform: OnRack) -> None:
+    workspace = Workspace.open(platform.site_file)
+    async with proposed(workspace, make_store(workspace), lambda _host, _line: None) as proposal:
+        sessions = proposal.prepared.sessions
+        assert proposal.plan.empty
+        assert {name: session.round_trips for name, session in sessions.items()} == dict.fromkeys(MANAGED, 2)
+        assert {session.writes for session in sessions.values()} == {0}
+
+
+def test_verify_passes_as_a_user(platform: OnRack) -> None:
+    found = platform.deskside("verify", "--json").lines
+    assert [(one["check"], one["outcome"]) for one in found] == [(name, "ok") for name in CHECKS]
+    first, second = (
+        next(one["message"] for one in found if one["check"] == "home")
+        .removeprefix("written on ")
+        .split(", read on ")
+    )
+    assert {first, second} < set(MANAGED)
+    assert first != second
+    assert all(one["seconds"] > 0 for one in found)
+    assert "SchedulingDisabled" not in platform.kubectl("get", "nodes")
+    assert "jupyter-ann" not in platform.kubectl("get", "pods", "-n", "jupyterhub", "-o", "name")
+
+
+def test_status_shows_hosts_nodes_releases_and_certificates(platform: OnRack) -> None:
+    found = platform.deskside("status", "--json").document
+    assert [(host["name"], host["answers"], host["node"]) for host in found["hosts"]] == [
+        (name, True, "Ready") for name in MANAGED
+    ]
+    assert {release["name"]: release["status"] for release in found["releases"]} == dict.fromkeys(
+        ("metallb", "local-path", "jupyterhub"), "deployed"
+    )
+    assert found["drift"] == {"changes": 0, "deferred": 0, "failures": 0}
+    assert found["last_run"]["ok"]
+    network = json.loads(platform.kubectl("get", "service", "proxy-public", "-n", "jupyterhub", "-o", "json"))
+    assert found["address"] == f"http://{network['status']['loadBalancer']['ingress'][0]['ip']}"
+    days = {cert["name"]: cert["days_left"] for cert in found["certificates"] if cert["host"] == "ws1"}
+    assert len(days) > 5
+    assert min(days.values()) > 300
+    text = platform.deskside("status").out
+    assert all(name in text for name in MANAGED)
