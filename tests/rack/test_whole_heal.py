@@ -1,0 +1,46 @@
+"""Three things break on the finished platform: the plan names exactly these, apply heals them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from rack.platforms import OnRack, needs_root
+
+pytestmark = [pytest.mark.rack, needs_root]
+
+FILE = "/etc/deskside/cni/net.d/10-deskside.conflist"
+UNIT = "deskside-pod-network.service"
+
+
+def replicas(platform: OnRack) -> int:
+    found = json.loads(platform.kubectl("get", "deployment", "hub", "-n", "jupyterhub", "-o", "json"))
+    return int(found["spec"]["replicas"])
+
+
+def test_a_file_a_unit_and_an_object_are_named_and_healed(platform: OnRack) -> None:
+    before = platform.shell("ws2", f"stat -c '%a %u' {FILE}; cat {FILE}")
+    with platform.broken("file", "ws2", FILE), platform.broken("service", "ws3", UNIT):
+        platform.kubectl("scale", "deployment", "hub", "-n", "jupyterhub", "--replicas=0")
+        assert platform.changes() == {
+            ("ws2", f"file {FILE}"),
+            ("ws3", f"unit {UNIT}"),
+            ("ws1", "release jupyterhub/jupyterhub"),
+        }
+        said = platform.deskside("plan", "--exit-code", "-v", code=10).out
+        assert "-# edited by: deskside lab break file" in said
+        assert "restore" in said
+        # The same break proves a check of the acceptance test: nobody answers.
+        platform.kubectl(
+            "wait", "--for=delete", "pod", "-n", "jupyterhub", "-l", "component=hub", "--timeout=120s"
+        )
+        found = {one["check"]: one["outcome"] for one in platform.deskside("verify", "--json", code=5).lines}
+        assert found.pop("address") == "failed"
+        assert set(found.values()) == {"not run"}
+        platform.deskside("apply", "--yes")
+        assert platform.shell("ws2", f"stat -c '%a %u' {FILE}; cat {FILE}") == before
+        assert platform.shell("ws3", f"systemctl is-active {UNIT}").strip() == "active"
+        assert replicas(platform) == 1
+        platform.deskside("plan", "--exit-code")
+    assert platform.changes() == set()
