@@ -113,6 +113,11 @@ class Acceptance:
                     f"a wrong password was accepted for {self.user.name}",
                     hint="look at identity in the site file",
                 )
+            if status != 403:
+                raise CheckFailed(
+                    f"a wrong password got HTTP {status} instead of 403: the directory was not asked",
+                    hint="run: deskside check",
+                )
         return f"a wrong password is refused (HTTP {status})"
 
     async def _outsider_refused(self) -> str:
