@@ -88,21 +88,18 @@ def test_a_hub_that_lets_anybody_in_and_offers_other_desks(platform: OnRack) -> 
     assert {found[name] for name in ("desk", "cell", "home")} == {"not run"}
 
 
-def test_a_desk_that_may_not_start(platform: OnRack) -> None:
+def test_an_outsider_with_a_wrong_password_and_a_desk_that_may_not_start(platform: OnRack) -> None:
+    other = platform.with_site("wrong-outsider", ("{file: bob.secret}", "{file: cyd.secret}"))
     platform.kubectl("create", "quota", "none", "-n", "jupyterhub", "--hard=pods=0")
     try:
         # The quota counts once its controller has seen what is there.
         wanted = "jsonpath={.status.hard.pods}"
         platform.kubectl("wait", "quota", "none", "-n", "jupyterhub", f"--for={wanted}=0", "--timeout=60s")
-        found = outcomes(platform)
+        found = outcomes(other)
     finally:
         platform.kubectl("delete", "quota", "none", "-n", "jupyterhub")
-    assert [found[name] for name in ("profiles", "desk", "cell", "home")] == [
-        "ok",
-        "failed",
-        "not run",
-        "not run",
-    ]
+    assert [found[name] for name in ("wrong password", "outsider", "profiles")] == ["ok", "failed", "ok"]
+    assert [found[name] for name in ("desk", "cell", "home")] == ["failed", "not run", "not run"]
 
 
 def test_a_kernel_that_prints_nothing(platform: OnRack) -> None:

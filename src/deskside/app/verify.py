@@ -131,10 +131,27 @@ class Acceptance:
                 )
             if status != 403:
                 raise CheckFailed(
-                    f"{self.outsider.name} got HTTP {status} instead of 403: the password was not accepted",
-                    hint="correct the password of verify.outsider, or this check proves nothing",
+                    f"{self.outsider.name} got HTTP {status} instead of 403: the directory was not asked",
+                    hint="run: deskside check",
                 )
+        await self._outsider_known()
         return f"{self.outsider.name} is known to the directory and refused (HTTP 403)"
+
+    async def _outsider_known(self) -> None:
+        """The hub tells nobody who is refused whether it was for the password; its log does."""
+        assert self.outsider is not None
+        argv = (*KUBECTL, "logs", "deployment/hub", "-n", HUB_NAMESPACE, "--since=2m", "--tail=500")
+        output = await self.server.read(ReadOutput(argv))
+        if output.status != 0:
+            raise CheckFailed(
+                f"why the hub refused {self.outsider.name} is not known: {output.stderr.strip()}"
+            )
+        about = [line for line in output.stdout.splitlines() if f"'{self.outsider.name}'" in line]
+        if not any("not allowed" in line for line in about[-2:]):
+            raise CheckFailed(
+                f"{self.outsider.name} was refused for the password: that proves nothing about the group",
+                hint="correct the password of verify.outsider",
+            )
 
     async def _check(self, name: str, run: Callable[[], Awaitable[str]]) -> bool:
         started = monotonic()
