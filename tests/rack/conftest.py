@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from deskside.lab.rack import Rack
 from deskside.lab.spec import RackSpec, workstations
 from rack.kills import BringUp, bring_up_by_kills
 from rack.platforms import OnRack, rack_up
@@ -50,3 +51,9 @@ def bare(request: pytest.FixtureRequest) -> Iterator[OnRack]:
     failed = request.config.stash.setdefault(FAILED, [])
     with rack_up(RackSpec("t-luck", workstations(1, 1)), failed) as rack:
         yield rack
+
+
+@pytest.fixture(scope="package")
+def rack(bare: OnRack) -> Rack:
+    """The same small rack, for tests that need its hosts alone."""
+    return bare.rack

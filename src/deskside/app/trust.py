@@ -46,7 +46,8 @@ def pin(workspace: Workspace, seen: Seen) -> None:
 async def _look(workspace: Workspace, pins: Pins, spec: HostSpec) -> Seen:
     address = str(spec.address)
     try:
-        found = await scan_host_key(address, workspace.site.admin.port)
+        kinds = pins.kinds(spec.name, address)
+        found = await scan_host_key(address, workspace.site.admin.port, kinds)
     except Unreachable as error:
         return Seen(spec.name, address, error=error)
     known = pins.fingerprints(spec.name, address)

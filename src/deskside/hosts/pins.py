@@ -63,7 +63,11 @@ class Pins:
 
     def fingerprints(self, name: str, address: str) -> tuple[str, ...]:
         """Fingerprints that are pinned for a host; empty when there are none."""
-        return tuple(key.get_fingerprint() for key in self.trusted(name, address)[0])
+        return tuple(dict.fromkeys(key.get_fingerprint() for key in self.trusted(name, address)[0]))
+
+    def kinds(self, name: str, address: str) -> tuple[str, ...]:
+        """Kinds of the keys that are pinned for a host, as `ssh-ed25519`."""
+        return tuple(dict.fromkeys(key.get_algorithm() for key in self.trusted(name, address)[0]))
 
     def put(self, name: str, address: str, key: HostKey) -> None:
         """Pin `key`, and nothing else, for a host; the file is replaced as a whole."""
@@ -90,18 +94,34 @@ def _about(line: str, names: set[str]) -> bool:
     return bool(listed & names)
 
 
-async def scan_host_key(address: str, port: int | None = None) -> HostKey:
-    """The key that a host presents, without accepting it. Raises Unreachable when none is presented."""
+KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
+"""Kinds of host keys, the one that people are told to compare first."""
+RSA = ("rsa-sha2-512", "rsa-sha2-256")
+"""How a key of the kind `ssh-rsa` signs."""
+
+
+async def scan_host_key(address: str, port: int | None = None, pinned: Sequence[str] = ()) -> HostKey:
+    """The key that a host presents, without accepting it. Raises Unreachable when none is presented.
+
+    A host has several; one of the kinds in `pinned` is asked for first, so that like is compared with like.
+    """
     import asyncio
 
     import asyncssh
 
     try:
         async with asyncio.timeout(15):
-            key = await asyncssh.get_server_host_key(address, port if port is not None else ())
+            key = await asyncssh.get_server_host_key(
+                address, port if port is not None else (), server_host_key_algs=_algorithms(pinned)
+            )
     except (OSError, asyncssh.Error, ValueError) as error:
         reason = str(error) or type(error).__name__
         raise Unreachable(f"{address} shows no SSH host key: {reason}") from None
     if key is None:
         raise Unreachable(f"{address} shows no SSH host key")
     return host_key(key)
+
+
+def _algorithms(pinned: Sequence[str]) -> list[str]:
+    kinds = dict.fromkeys((*(kind for kind in pinned if kind in KINDS), *KINDS))
+    return [name for kind in kinds for name in (RSA if kind == "ssh-rsa" else (kind,))]

@@ -201,7 +201,8 @@ class Link:
         target = self.target
         pinned = self.pins.fingerprints(target.name, target.address)
         try:
-            shown = (await scan_host_key(target.address, target.port)).fingerprint
+            kinds = self.pins.kinds(target.name, target.address)
+            shown = (await scan_host_key(target.address, target.port, kinds)).fingerprint
         except Unreachable:
             shown = f"none that can be used ({error})"
         if pinned:
