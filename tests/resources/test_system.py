@@ -85,7 +85,7 @@ async def test_unit_that_is_not_there_yet_is_planned_and_reloads_systemd() -> No
     world = World()
     change = await planned(Unit("thing.service", after=(file,)), world)
     assert change.summary == "enable, start (inactive)"
-    assert [action.argv[1] for action in change.actions] == ["daemon-reload", "enable", "start"]  # type: ignore[attr-defined]
+    assert [action.argv[1] for action in change.actions] == ["daemon-reload", "enable", "restart"]  # type: ignore[attr-defined]
 
 
 def running(started: float, **changes: object) -> UnitFound:
@@ -193,7 +193,7 @@ async def test_mount_is_a_unit_that_no_boot_waits_for() -> None:
 async def test_mount_that_another_unit_starts_is_not_enabled() -> None:
     world = World()
     await converge(Mount("a:/x", "/x", "nfs", at_boot=False), world)
-    assert [argv[1] for argv in world.ran] == ["daemon-reload", "start"]
+    assert [argv[1] for argv in world.ran] == ["daemon-reload", "restart"]
 
 
 async def test_command_runs_until_it_is_done() -> None:

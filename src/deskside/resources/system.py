@@ -188,7 +188,10 @@ class Unit:
         begin = self.running and not runs
         again = self.running and runs and (pending or stale)
         end = not self.running and runs
-        steps = [*self._settled(unit), *self._moved(unit, begin, again, end)]
+        # A package that the same step installs may start the unit before its files are written: a mere start
+        # would then do nothing, and a restart of what does not run is a start.
+        verb = "restart" if pending else "start"
+        steps = [*self._settled(unit), *self._moved(unit, verb if begin else "", again, end)]
         if unit.needs_reload or (steps and (pending or unit.load != "loaded")):
             steps.insert(0, ("reload systemd", systemctl("daemon-reload")))
         if not steps:
@@ -208,11 +211,11 @@ class Unit:
         if not self.enabled and unit.enabled == "enabled":
             yield "disable", systemctl("disable", self.name)
 
-    def _moved(self, unit: UnitFound, begin: bool, again: bool, end: bool) -> Iterator[tuple[str, Action]]:
+    def _moved(self, unit: UnitFound, begin: str, again: bool, end: bool) -> Iterator[tuple[str, Action]]:
         if begin and unit.active == "failed":
             yield "", systemctl("reset-failed", self.name)
         if begin:
-            yield f"start ({unit.active or 'not there yet'})", systemctl("start", self.name)
+            yield f"start ({unit.active or 'not there yet'})", systemctl(begin, self.name)
         if again and self.reload:
             yield "reload (its files changed)", systemctl("reload-or-restart", self.name)
         if again and not self.reload:
