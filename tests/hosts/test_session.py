@@ -23,6 +23,9 @@ from hosts.loopback import Loopback, pins, serving, session_on, target
 pytestmark = pytest.mark.timeout(120)
 
 
+ME = (str(os.geteuid()), str(os.getegid()))
+
+
 @pytest.fixture
 async def loopback(tmp_path: Path) -> AsyncIterator[Loopback]:
     async with serving(tmp_path) as found:
@@ -83,8 +86,8 @@ async def test_perform_acts_in_order_and_stops_at_the_first_failure(
     loopback: Loopback, session: Session
 ) -> None:
     actions = [
-        MakeDirectory("/etc/x", 0o750),
-        WriteFile("/etc/x/y", Secret("hidden"), 0o600),
+        MakeDirectory("/etc/x", 0o750, *ME),
+        WriteFile("/etc/x/y", Secret("hidden"), 0o600, *ME),
         RunCommand(("sh", "-c", "echo out; echo no such thing >&2; exit 3")),
         WriteFile("/etc/never", "x"),
     ]

@@ -13,13 +13,13 @@ from deskside.errors import Busy, StepFailed
 from deskside.hosts.pins import Pins
 from deskside.hosts.session import Session
 from deskside.hosts.ssh import Link, Target
-from deskside.lab.rack import Rack
 from deskside.model.action import InstallPackages, RemovePath, RunCommand
 from deskside.model.artifact import Locked
 from deskside.model.facts import Facts
 from deskside.model.query import ReadFacts, ReadOutput, ReadPath
 from deskside.model.resource import HostWriter
 from hosts import suite
+from rack.platforms import OnRack
 
 pytestmark = [
     pytest.mark.rack,
@@ -39,16 +39,16 @@ HALF = "/^Package: hello$/,/^$/s/^Status: .*/Status: install ok half-configured/
 
 
 @pytest.fixture
-async def session(rack: Rack, tmp_path: Path) -> AsyncIterator[Session]:
+async def session(bare: OnRack, tmp_path: Path) -> AsyncIterator[Session]:
     tool = tmp_path / "tool"
     tool.write_bytes(suite.TOOL)
 
     async def fetch(_: Locked) -> Path:
         return tool
 
-    host = rack.host("ws1")
-    target = Target("ws1", host.address, "ops", None, (Path(f"{rack.layout.key}.pub"),))
-    link = Link(target, Pins(Path(rack.layout.known_hosts)))
+    host = bare.rack.host("ws1")
+    target = Target("ws1", host.address, "ops", None, (Path(f"{bare.rack.layout.key}.pub"),))
+    link = Link(target, Pins(Path(bare.rack.layout.known_hosts)))
     await link.open()
     async with Session(link, fetch) as found:
         await found.settle(60)
@@ -65,13 +65,13 @@ async def test_a_real_host_passes_the_suite(
         await session.perform([RunCommand(("rm", "-rf", suite.TOP))], title="Clean up", deadline=30)
 
 
-async def test_facts_of_a_real_host(session: Session, rack: Rack) -> None:
+async def test_facts_of_a_real_host(session: Session, bare: OnRack) -> None:
     facts = Facts.from_raw(await session.read(ReadFacts(("/", "/var/lib"))))
     assert (facts.hostname, facts.os_id, facts.os_version) == ("ws1", "debian", "12")
     assert facts.container == "systemd-nspawn"
     assert facts.clock_shared
     assert facts.modules_shared
-    assert facts.interface_with(rack.host("ws1").address) is not None
+    assert facts.interface_with(bare.rack.host("ws1").address) is not None
     assert facts.route_interface
     assert facts.networkd
     assert any(item.port == 22 and item.program in ("sshd", "systemd") for item in facts.listeners)
@@ -79,7 +79,7 @@ async def test_facts_of_a_real_host(session: Session, rack: Rack) -> None:
     assert disk is not None
     assert disk.filesystem == "ext4"
     assert len(facts.machine_id) == 32
-    pinned = Pins(Path(rack.layout.known_hosts)).fingerprints("ws1", rack.host("ws1").address)
+    pinned = Pins(Path(bare.rack.layout.known_hosts)).fingerprints("ws1", bare.rack.host("ws1").address)
     assert set(pinned) <= set(facts.host_keys)
     assert abs(facts.clock - facts.booted_at) < 86400 * 30
     assert session.round_trips <= 2
@@ -118,8 +118,8 @@ async def until_there(session: Session, path: str) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_f9_a_held_package_lock_is_busy_and_names_the_holder(session: Session, rack: Rack) -> None:
-    holder = asyncio.create_task(rack.host("ws1").run(["python3", "-c", HOLD_LOCK]))
+async def test_f9_a_held_package_lock_is_busy_and_names_the_holder(session: Session, bare: OnRack) -> None:
+    holder = asyncio.create_task(bare.rack.host("ws1").run(["python3", "-c", HOLD_LOCK]))
     await until_there(session, "/run/suite-held")
     with pytest.raises(Busy, match=r"held by process \d+ \(.*python3"):
         await session.perform([InstallPackages(("cowsay",), lock_timeout=2)], title="Packages", deadline=60)
@@ -127,9 +127,9 @@ async def test_f9_a_held_package_lock_is_busy_and_names_the_holder(session: Sess
     await session.perform([RemovePath("/run/suite-held")], title="Clean up", deadline=30)
 
 
-async def test_f10_an_interrupted_dpkg_is_repaired(session: Session, rack: Rack) -> None:
+async def test_f10_an_interrupted_dpkg_is_repaired(session: Session, bare: OnRack) -> None:
     await session.perform([InstallPackages(("hello",))], title="Packages", deadline=200)
-    await rack.host("ws1").run(["sed", "-i", HALF, "/var/lib/dpkg/status"])
+    await bare.rack.host("ws1").run(["sed", "-i", HALF, "/var/lib/dpkg/status"])
     assert "hello" in (await session.read(ReadOutput(("dpkg", "--audit")))).stdout
     await session.perform([InstallPackages(("sl",))], title="Packages", deadline=200)
     assert (await session.read(ReadOutput(("dpkg", "--audit")))).stdout == ""

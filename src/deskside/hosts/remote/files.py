@@ -67,10 +67,11 @@ def group_id(name: str) -> int:
 
 def owners(action: Mapping[str, object]) -> tuple[int, int]:
     """User and group numbers of an action."""
+    user, group = text_of(action, "owner", "root"), text_of(action, "group", "root")
     try:
-        return user_id(text_of(action, "owner", "root")), group_id(text_of(action, "group", "root"))
-    except KeyError as error:
-        raise ActionFailed(f"there is no such account here: {error.args[0]}") from None
+        return user_id(user), group_id(group)
+    except KeyError:
+        raise ActionFailed(f"there is no such account here: {user}:{group}") from None
 
 
 def sync_folder(path: str) -> None:

@@ -126,6 +126,7 @@ def fingerprints(clock: Clock, namespace: str, name: str) -> list[Raw]:
         # An object that is gone again (a hook, say) is not held against the cluster.
         if key in live:
             entry: Raw = {"apiVersion": version, "kind": kind, "namespace": space, "name": title}
+            entry["uid"] = text_of(table_of(live[key], "metadata"), "uid")
             entry["filled"] = is_filled(item)
             entry["fingerprint"] = fingerprint(live[key], is_filled(item))
             found.append(entry)
@@ -136,9 +137,13 @@ def kept_changes(before: Mapping[str, object], after: Mapping[str, object]) -> s
     """What Helm did not take back: objects that differ from the last record of the same chart and values."""
     if any(before.get(key) != after.get(key) for key in ("chart", "values")):
         return ""
-    old = {object_key(item): item.get("fingerprint") for item in recorded_objects(before)}
-    new = {object_key(item): item.get("fingerprint") for item in recorded_objects(after)}
-    odd = [shown(key) for key, found in new.items() if old.get(key, found) != found]
+    old = {object_key(item): item for item in recorded_objects(before)}
+    odd = []
+    for item in recorded_objects(after):
+        was = old.get(object_key(item), item)
+        # An object that was made anew may differ in what the cluster gave it.
+        if was.get("uid") == item.get("uid") and was.get("fingerprint") != item.get("fingerprint"):
+            odd.append(shown(object_key(item)))
     return f"has fields that the chart does not set, and keeps them: {', '.join(odd)}" if odd else ""
 
 
