@@ -71,7 +71,8 @@ def exit_codes_page() -> str:
 def _tree(kind: type[errors.DesksideError]) -> Iterator[type[errors.DesksideError]]:
     yield kind
     for below in kind.__subclasses__():
-        yield from _tree(below)
+        if below.__module__ == errors.__name__:  # not a class of some test
+            yield from _tree(below)
 
 
 def commands_page() -> str:
@@ -79,8 +80,10 @@ def commands_page() -> str:
     parts = ["# Commands\n"]
     for path, command in _commands((), deskside):
         name = " ".join(("deskside", *path))
-        with click.Context(command, info_name=name, max_content_width=100, terminal_width=100) as context:
-            parts.append(f"## {name}\n\n```text\n{command.get_help(context).strip()}\n```\n")
+        settings = deskside.context_settings | {"max_content_width": 100, "terminal_width": 100}
+        with click.Context(command, info_name=name, **settings) as context:
+            text = "\n".join(line.rstrip() for line in command.get_help(context).strip().splitlines())
+            parts.append(f"## {name}\n\n```text\n{text}\n```\n")
     return "\n".join(parts)
 
 
