@@ -231,7 +231,8 @@ def test_ctrl_c_finishes_what_runs_and_a_rerun_goes_on(bare: OnRack) -> None:
     log = bare.log(("apply", "interrupted"))
     with log.open("w") as file:
         process = subprocess.Popen(
-            bare.argv("apply", "--yes", "--json"),
+            # Who runs the tests in the background has told them to ignore Ctrl-C.
+            ["env", "--default-signal=INT", *bare.argv("apply", "--yes", "--json")],
             env=bare.environment,
             stdin=subprocess.DEVNULL,
             stdout=file,

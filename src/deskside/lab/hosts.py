@@ -28,6 +28,8 @@ STANDINS = Path(__file__).parent / "standins"
 EXPORTS = "/var/lib/rack-exports"
 """Where a host finds the NAS's volume behind the stand-in for mount.nfs; for root's eyes only."""
 NSPAWN_RUN = Path("/run/systemd/nspawn")
+NAS_PORTS = (389, 636, 2049)
+"""LDAP, LDAPS, exports."""
 BOOT_SECONDS = 180.0
 """A boot takes three seconds; on a machine that builds artifacts meanwhile, much longer."""
 START_SECONDS = 20.0
@@ -291,7 +293,9 @@ async def wait_ready(layout: Layout, host: RackHost, report: Report) -> None:
             f"{host.name} did not answer on {layout.address(host)}:22 within {BOOT_SECONDS:.0f} s{last}",
             hint=f"deskside lab logs {host.name} --rack {layout.name}",
         )
-    ran = await execute(layout, host, ["systemctl", "is-system-running", "--wait"], timeout=60)
+    ran = await execute(layout, host, ["systemctl", "is-system-running", "--wait"], timeout=BOOT_SECONDS)
+    if not host.managed:
+        await _wait_served(layout, host)
     said = ran.out.strip() or ran.err.strip()
     if said != "running":
         failed = await execute(
@@ -302,6 +306,28 @@ async def wait_ready(layout: Layout, host: RackHost, report: Report) -> None:
     report(
         host.name, f"up at {layout.address(host)}, {said}, {time.monotonic() - started:.1f} s after power on"
     )
+
+
+async def _wait_served(layout: Layout, host: RackHost) -> None:
+    """Wait until the NAS's directory and exports answer. Raises StepFailed."""
+    address, end = layout.address(host), time.monotonic() + BOOT_SECONDS
+    for port in NAS_PORTS:
+        while time.monotonic() < end and not await _listens(address, port):
+            await asyncio.sleep(0.1)
+        if time.monotonic() >= end:
+            raise StepFailed(
+                f"{host.name} serves nothing on {address}:{port}",
+                hint=f"deskside lab logs {host.name} --rack {layout.name}",
+            )
+
+
+async def _listens(address: str, port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(address, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def answers_ssh(address: str, timeout: float = 2.0) -> bool:
