@@ -312,13 +312,13 @@ async def _wait_served(layout: Layout, host: RackHost) -> None:
     """Wait until the NAS's directory and exports answer. Raises StepFailed."""
     address, end = layout.address(host), time.monotonic() + BOOT_SECONDS
     for port in NAS_PORTS:
-        while time.monotonic() < end and not await _listens(address, port):
+        while not await _listens(address, port):
+            if time.monotonic() > end:
+                raise StepFailed(
+                    f"{host.name} serves nothing on {address}:{port}",
+                    hint=f"deskside lab logs {host.name} --rack {layout.name}",
+                )
             await asyncio.sleep(0.1)
-        if time.monotonic() >= end:
-            raise StepFailed(
-                f"{host.name} serves nothing on {address}:{port}",
-                hint=f"deskside lab logs {host.name} --rack {layout.name}",
-            )
 
 
 async def _listens(address: str, port: int) -> bool:
