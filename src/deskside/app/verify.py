@@ -169,6 +169,10 @@ class Acceptance:
         self._add(finding)
         return finding.outcome is Outcome.OK
 
+    def not_put_back(self, message: str, hint: str, started: float) -> None:
+        """Something that the test changed is still changed; `hint` says how to undo it."""
+        self._add(self._failed("put back", message, hint, started))
+
     def _failed(self, name: str, message: str, hint: str, started: float) -> Finding:
         hint = hint or "run: deskside status, then: deskside plan"
         return Finding(name, "site", Outcome.FAILED, message, hint, seconds=monotonic() - started)
@@ -219,7 +223,8 @@ class Desk:
     async def start(self) -> str:
         """A desk starts and answers."""
         assert self.choice is not None
-        self.put_back.push_async_callback(self._shielded, self.user.stop)
+        hint = f"stop the desk of {self.user.name} at {self.test.url}"
+        self.put_back.push_async_callback(self._shielded, self.user.stop, hint)
         async with asyncio.timeout(self.test.site.notebooks.start_timeout + 60):
             await self.user.start(self.choice.slug, self.test.report)
         return f"{self.choice.name} runs on {await self._node()}"
@@ -245,8 +250,10 @@ class Desk:
         workers = [host.name for host in self.test.site.workers]
         async with AsyncExitStack() as cordon:
             if len(workers) > 1:
+                # Registered before it is done: a cordon that was cut off half-way may hold all the same.
+                hint = f"run: kubectl uncordon {first}"
+                cordon.push_async_callback(self._shielded, lambda: self._uncordon(first), hint)
                 await self._cordon(first)
-                cordon.push_async_callback(self._shielded, lambda: self._uncordon(first))
             await self.user.stop(self.test.report)
             assert self.choice is not None
             await self.user.start(self.choice.slug, self.test.report)
@@ -302,10 +309,17 @@ class Desk:
         title = f"kubectl {shlex.join(words)}"
         await self.test.server.perform([RunCommand((*KUBECTL, *words))], title=title, deadline=60)
 
-    async def _shielded(self, put_back: Callable[[], Awaitable[None]]) -> None:
-        # An interrupted test must still put things back: a second interruption ends this too.
-        async with asyncio.timeout(PUT_BACK_SECONDS):
-            await asyncio.shield(asyncio.ensure_future(put_back()))
+    async def _shielded(self, put_back: Callable[[], Awaitable[None]], hint: str) -> None:
+        # An interrupted test must still put things back: a second interruption ends this too. What cannot be
+        # put back is a finding of its own, so that it hides no other.
+        started = monotonic()
+        try:
+            async with asyncio.timeout(PUT_BACK_SECONDS):
+                await asyncio.shield(asyncio.ensure_future(put_back()))
+        except Exception as error:
+            if not (isinstance(error, DesksideError | TimeoutError) or _from_network(error)):
+                raise
+            self.test.not_put_back(f"{error or 'it took too long'}", hint, started)
 
 
 def login_of(person: Person | None, password: Secret | None) -> Login | None:
@@ -324,6 +338,8 @@ def _from_network(error: Exception) -> bool:
 _WRITE = """
 import pathlib
 file = pathlib.Path.home() / {name!r}
+for left in file.parent.glob(".deskside-verify-*"):
+    left.unlink()
 file.write_text({nonce!r})
 print(file.read_text())
 """

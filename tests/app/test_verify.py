@@ -1,0 +1,290 @@
+"""The acceptance test fails when what it checks is wrong, says *not run* for what it could not see, and puts
+everything back. Against a FAKE hub and a modelled server; the rack has the real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from app.fakehub import WORKERS, Asked, FakeHub, serving
+from deskside.app.verify import KUBECTL, Acceptance, Login
+from deskside.hosts.fake import FakeHost
+from deskside.model.action import Action, ActionResult
+from deskside.model.finding import Finding, Outcome
+from deskside.model.query import Output
+from deskside.site.load import load
+from deskside.site.secrets import Secret
+
+pytestmark = pytest.mark.timeout(60)
+SITE = load(Path(__file__).resolve().parents[2] / "docs/examples/site.yaml").site
+ANN, BOB = Login("ann", Secret("canary-of-ann")), Login("bob", Secret("canary-of-bob"))
+CHECKS = ["address", "wrong password", "outsider", "log in", "profiles", "desk", "cell", "home"]
+OK, FAILED, NOT_RUN = Outcome.OK, Outcome.FAILED, Outcome.NOT_RUN
+
+
+@pytest.fixture
+async def hub(tmp_path: Path) -> AsyncIterator[FakeHub]:
+    names = tuple(profile.name for profile in SITE.notebooks.profiles)
+    passwords = {"ann": "canary-of-ann", "bob": "canary-of-bob"}
+    async with serving(FakeHub(tmp_path, passwords, {"ann"}, names)) as found:
+        yield found
+
+
+def server(hub: FakeHub) -> FakeHost:
+    """A server whose cluster knows the fake hub's desks."""
+    host = FakeHost("ws1")
+
+    def pods(*_: object) -> Output:
+        items = [
+            {
+                "metadata": {"annotations": {"hub.jupyter.org/username": user}},
+                "status": {"phase": "Running"},
+                "spec": {"nodeName": node},
+            }
+            for user, node in hub.desk_of.items()
+        ]
+        return Output(0, json.dumps({"items": items}), "")
+
+    def cordoned(_: FakeHost, argv: tuple[str, ...], given: str) -> Output:
+        verb, node = argv[len(KUBECTL) :]
+        (hub.cordoned.add if verb == "cordon" else hub.cordoned.discard)(node)
+        hub.happened.append(f"{verb} {node}")
+        return Output(0, "", "")
+
+    host.answer(*KUBECTL, "get", "pods", says=pods)
+    host.answer(*KUBECTL, "logs", "deployment/hub", says=lambda *_: Output(0, "\n".join(hub.log), ""))
+    for verb in ("cordon", "uncordon"):
+        host.effect(*KUBECTL, verb, does=cordoned)
+    return host
+
+
+def acceptance(hub: FakeHub, user: Login | None = ANN, outsider: Login | None = BOB) -> Acceptance:
+    def told(text: object) -> None:
+        assert "canary" not in str(text)
+
+    return Acceptance(SITE, hub.url, server(hub), user, outsider, told, told)
+
+
+async def outcomes(
+    hub: FakeHub, user: Login | None = ANN, outsider: Login | None = BOB
+) -> dict[str, Finding]:
+    """Findings by check, of a run after which everything is as before."""
+    findings = await acceptance(hub, user, outsider).run()
+    assert sorted(finding.check for finding in findings) == sorted(CHECKS)
+    assert all(finding.hint for finding in findings if finding.outcome is FAILED)
+    assert_put_back(hub)
+    return {finding.check: finding for finding in findings}
+
+
+def assert_put_back(hub: FakeHub) -> None:
+    assert hub.cordoned == set()
+    assert hub.desk_of == {}
+
+
+def expected(**different: Outcome) -> dict[str, Outcome]:
+    """All well but for these; what comes after a failed one of the user's way is not run."""
+    named = {name.replace("_", " "): outcome for name, outcome in different.items()}
+    found, way = {}, CHECKS[3:]
+    for check in CHECKS:
+        failed = [one for one in way[: way.index(check)] if named.get(one) is FAILED] if check in way else []
+        found[check] = NOT_RUN if failed else named.get(check, OK)
+    return found
+
+
+def seen(findings: dict[str, Finding]) -> dict[str, Outcome]:
+    return {check: findings[check].outcome for check in CHECKS}
+
+
+async def test_all_is_well(hub: FakeHub) -> None:
+    findings = await outcomes(hub)
+    assert seen(findings) == expected()
+    assert not any(finding.refuses for finding in findings.values())
+    assert findings["home"].message == "written on ws1, read on ws2"
+    assert hub.happened[:3] == ["start on ws1", "cordon ws1", "stop"]
+    assert [path for path in hub.folder.rglob("*") if path.is_file()] == [], "a file was left in the home"
+
+
+async def test_a_wrong_password_that_is_accepted(hub: FakeHub) -> None:
+    hub.accepts_every_password = True
+    findings = await outcomes(hub)
+    assert findings["wrong password"].outcome is FAILED
+    assert "accepted" in findings["wrong password"].message
+
+
+async def test_a_directory_that_is_off_proves_nothing(hub: FakeHub) -> None:
+    hub.directory_is_off = True
+    findings = await outcomes(hub)
+    assert seen(findings) == expected(wrong_password=FAILED, outsider=FAILED, log_in=FAILED)
+
+
+async def test_an_outsider_who_is_let_in(hub: FakeHub) -> None:
+    hub.allows_everybody = True
+    assert seen(await outcomes(hub)) == expected(outsider=FAILED)
+
+
+async def test_an_outsider_s_wrong_password_proves_nothing(hub: FakeHub) -> None:
+    findings = await outcomes(hub, outsider=Login("bob", Secret("another")))
+    assert seen(findings) == expected(outsider=FAILED)
+    assert "proves nothing" in findings["outsider"].message
+
+
+async def test_a_user_who_may_not_log_in(hub: FakeHub) -> None:
+    hub.allowed.clear()
+    assert seen(await outcomes(hub)) == expected(log_in=FAILED)
+
+
+async def test_a_missing_profile(hub: FakeHub) -> None:
+    missing, *rest = hub.profiles
+    hub.profiles = tuple(rest)
+    findings = await outcomes(hub)
+    assert seen(findings) == expected(profiles=FAILED)
+    assert missing in findings["profiles"].message
+
+
+async def test_a_desk_that_was_there_before_is_left_alone(hub: FakeHub) -> None:
+    hub.desk_of["ann"] = "ws3"
+    findings = {finding.check: finding for finding in await acceptance(hub).run()}
+    assert seen(findings) == expected(profiles=FAILED)
+    assert hub.desk_of == {"ann": "ws3"}
+    assert hub.happened == []
+
+
+async def test_a_desk_that_does_not_start(hub: FakeHub) -> None:
+    hub.spawn_fails = "ImagePullBackOff"
+    findings = await outcomes(hub)
+    assert seen(findings) == expected(desk=FAILED)
+    assert "ImagePullBackOff" in findings["desk"].message
+
+
+@pytest.mark.parametrize("printed", ["", "42 1000", "hello"])
+async def test_a_cell_with_another_output(hub: FakeHub, printed: str) -> None:
+    hub.cell = lambda _: printed
+    assert seen(await outcomes(hub)) == expected(cell=FAILED)
+
+
+async def test_a_cell_that_raises(hub: FakeHub) -> None:
+    hub.cell_raises = True
+    assert seen(await outcomes(hub)) == expected(cell=FAILED)
+
+
+async def test_a_desk_that_runs_as_root(hub: FakeHub) -> None:
+    hub.uid = 0
+    findings = await outcomes(hub)
+    assert seen(findings) == expected(cell=FAILED)
+    assert "root" in findings["cell"].message
+
+
+async def test_homes_that_are_not_shared(hub: FakeHub) -> None:
+    hub.homes_are_shared = False
+    findings = await outcomes(hub)
+    assert seen(findings) == expected(home=FAILED)
+    assert "written on ws1 is not in the home on ws2" in findings["home"].message
+
+
+async def test_a_desk_that_comes_back_on_the_cordoned_host(hub: FakeHub) -> None:
+    hub.ignores_cordons = True
+    findings = await outcomes(hub)
+    assert seen(findings) == expected(home=FAILED)
+    assert "which was cordoned" in findings["home"].message
+
+
+@pytest.mark.parametrize("user", [None, Login("ann", None)])
+async def test_nobody_to_log_in_as_is_not_run_and_no_pass(hub: FakeHub, user: Login | None) -> None:
+    findings = await outcomes(hub, user=user)
+    way = {name.replace(" ", "_"): NOT_RUN for name in CHECKS[3:]}
+    first = {"wrong_password": NOT_RUN} if user is None else {}
+    assert seen(findings) == expected(**way, **first)
+    assert all(findings[check].refuses for check in CHECKS[3:])
+
+
+@pytest.mark.parametrize("outsider", [None, Login("bob", None)])
+async def test_no_outsider_is_not_run_and_no_pass(hub: FakeHub, outsider: Login | None) -> None:
+    findings = await outcomes(hub, outsider=outsider)
+    assert seen(findings) == expected(outsider=NOT_RUN)
+    assert findings["outsider"].refuses
+
+
+async def test_a_hub_that_is_down(tmp_path: Path) -> None:
+    gone = FakeHub(tmp_path, {}, set(), ())
+    async with serving(gone):
+        pass
+    findings = await outcomes(gone)
+    assert seen(findings) == {"address": FAILED, **dict.fromkeys(CHECKS[1:], NOT_RUN)}
+    assert gone.url in findings["address"].message
+
+
+async def test_a_hub_that_goes_down_meanwhile_is_a_finding(hub: FakeHub) -> None:
+    """Its desk cannot be stopped then: that is a finding too, with what to do, and no fault of the test."""
+
+    def die(asked: Asked) -> None:
+        if hub.starts and asked.path.endswith(("/lab", "/server", "/home")):
+            raise ConnectionResetError
+
+    hub.before = die
+    findings = await acceptance(hub).run()
+    bad = {finding.check: finding for finding in findings if finding.outcome is FAILED}
+    assert set(bad) == {"cell", "put back"}
+    assert "stop the desk of ann" in bad["put back"].hint
+
+
+async def test_a_node_that_cannot_be_uncordoned_is_a_finding(hub: FakeHub) -> None:
+    test = acceptance(hub)
+    assert isinstance(test.server, FakeHost)
+    test.server.effect(*KUBECTL, "uncordon", does=Output(1, "", "connection refused"))
+    findings = await test.run()
+    bad = [finding for finding in findings if finding.outcome is FAILED]
+    assert [finding.check for finding in bad] == ["put back"]
+    assert "connection refused" in bad[0].message
+    assert bad[0].hint == "run: kubectl uncordon ws1"
+
+
+async def test_interrupted_while_the_node_is_cordoned(hub: FakeHub) -> None:
+    """The cordon took effect, and Ctrl-C came before the answer."""
+    test = acceptance(hub)
+    assert isinstance(test.server, FakeHost)
+    perform, reached = test.server.perform, asyncio.Event()
+
+    async def slow(actions: Sequence[Action], *, title: str, deadline: float) -> tuple[ActionResult, ...]:
+        answer = await perform(actions, title=title, deadline=deadline)
+        if hub.cordoned:
+            reached.set()
+            await asyncio.Event().wait()
+        return answer
+
+    test.server.perform = slow  # type: ignore[method-assign]
+    task = asyncio.create_task(test.run())
+    await reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert_put_back(hub)
+
+
+async def test_a_file_that_an_interrupted_test_left_is_taken_away(hub: FakeHub) -> None:
+    left = hub.folder / "ann/.deskside-verify-old"
+    left.parent.mkdir()
+    left.touch()
+    assert seen(await outcomes(hub)) == expected()
+    assert not left.exists()
+
+
+async def test_interrupted_while_the_desk_starts_on_another_host(hub: FakeHub) -> None:
+    """The second start hangs, with its first host cordoned, and Ctrl-C comes."""
+    task = asyncio.create_task(acceptance(hub).run())
+    while hub.starts == 0:
+        await asyncio.sleep(0.01)
+    hub.spawn_hangs = True
+    while hub.starts < 2:
+        assert not task.done()
+        await asyncio.sleep(0.01)
+    assert hub.cordoned == {"ws1"}
+    assert set(hub.desk_of.values()) <= set(WORKERS) - {"ws1"}
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert_put_back(hub)
+    assert hub.happened[-2:] == ["uncordon ws1", "stop"]
