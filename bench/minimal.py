@@ -26,7 +26,7 @@ class Host(TypedDict):
 async def ask(host: Host) -> None:
     async with asyncssh.connect(
         host["host"],
-        host["port"],
+        host["port"] or (),  # what the site file leaves open is 22
         username=host["user"],
         client_keys=host["keys"] or (),
         known_hosts=host["known_hosts"],

@@ -161,6 +161,9 @@ class OnRack:
             self._keep(host.name, "services", ("journalctl", "--no-pager", "--lines=3000", *chosen))
         for what in ("nodes", "pods", "events"):
             self._keep("ws1", what, (*KUBECTL, "get", what, "-A", "-o", "wide"))
+        for namespace, pods in (("jupyterhub", "component=hub"), ("kube-system", "k8s-app=kube-dns")):
+            words = ("logs", "-n", namespace, "-l", pods, "--tail=500", "--prefix")
+            self._keep("ws1", pods.partition("=")[2], (*KUBECTL, *words))
         self._keep("ws1", "descriptions", (*KUBECTL, "describe", "pods", "-A"))
         print(f"\nlogs of rack {self.rack.name}: {self.logs}", file=sys.stderr)
 

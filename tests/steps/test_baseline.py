@@ -44,7 +44,7 @@ def test_a_workstation() -> None:
     assert list(resources()) == [
         "hostname",
         "block site in /etc/hosts",
-        "packages ca-certificates, conntrack, e2fsprogs and 10 more",
+        "packages ca-certificates, conntrack, e2fsprogs and 11 more",
         "kernel modules",
         "sysctls baseline",
         "file /etc/systemd/journald.conf.d/80-deskside.conf",

@@ -104,7 +104,7 @@ def keepalived_config(site: Site, host: Host) -> str:
 def failover(site: Site, host: Host) -> Iterator[Resource]:
     """What a server needs to take its turn at the API's address."""
     # curl asks the API whether it is ready.
-    yield Packages((*host.os.packages["failover"], "curl"))
+    yield Packages(host.os.packages["failover"])
     probe = File(PROBE, _PROBE_TEXT, 0o755)
     config = File(CONFIG, keepalived_config(site, host))
     unit = File(f"{UNIT_DIRECTORY}/{UNIT}", _UNIT_TEXT)

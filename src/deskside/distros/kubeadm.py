@@ -113,13 +113,13 @@ class Kubeadm:
             yield Membership(site, host, ticket)
 
     def settled(self, site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
-        """No tickets, the site's names in CoreDNS, and all nodes Ready."""
+        """No tickets, all nodes Ready, and the site's names in CoreDNS."""
         del host
         nodes = tuple(other.name for other in platform.hosts.values() if other.spec.is_node)
         yield NoTickets()
-        yield cluster_names(site, platform, config.CLUSTER_DOMAIN)
         yield Replicas("coredns", min(2, len(site.nodes)))
         yield ReadyNodes(nodes)
+        yield cluster_names(site, platform, config.CLUSTER_DOMAIN)
 
     def certificate_questions(self, host: Host) -> tuple[ReadOutput, ...]:
         """See `certificates`."""

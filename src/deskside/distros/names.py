@@ -5,11 +5,22 @@ Pods do not see the hosts' `/etc/hosts`. The rest of the Corefile is kubeadm's o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
+from deskside.model.action import RunCommand
 from deskside.model.platform import Host, Platform
-from deskside.resources.release import Manifest
+from deskside.model.resource import Change, Deferred, HostReader
+from deskside.resources.release import KUBECTL, Manifest
 from deskside.site.schema import Site
+
+DIGEST = "deskside/corefile"
+"""Annotation on CoreDNS's pods: SHA-256 of the configuration that they started with."""
+TAKEN_UP = RunCommand(
+    (*KUBECTL, "rollout", "status", "deployment/coredns", "-n", "kube-system", "--timeout=180s"),
+    timeout=190.0,
+)
 
 
 def site_names(site: Site) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -48,16 +59,34 @@ def corefile(site: Site, hosts: Iterable[Host], domain: str) -> str:
     )
 
 
-def cluster_names(site: Site, platform: Platform, domain: str) -> Manifest:
-    """The ConfigMap that CoreDNS reads, and takes up by itself within a minute."""
-    return Manifest(
-        "names inside the cluster",
-        (
-            {
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "metadata": {"name": "coredns", "namespace": "kube-system"},
-                "data": {"Corefile": corefile(site, platform.hosts.values(), domain)},
-            },
-        ),
+def cluster_names(site: Site, platform: Platform, domain: str) -> Names:
+    """The ConfigMap that CoreDNS reads, and its digest on CoreDNS's pods."""
+    text = corefile(site, platform.hosts.values(), domain)
+    place = {"name": "coredns", "namespace": "kube-system"}
+    template = {"metadata": {"annotations": {DIGEST: hashlib.sha256(text.encode()).hexdigest()}}}
+    objects = (
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": place, "data": {"Corefile": text}},
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": place, "spec": {"template": template}},
     )
+    return Names(Manifest("names inside the cluster", objects))
+
+
+@dataclass(frozen=True)
+class Names:
+    """The site's names in CoreDNS, taken up before anything asks for them.
+
+    Left alone, a kubelet hands a changed file on within two minutes; until then the hub would not find the
+    directory. The digest on the pods makes new ones, and these are waited for.
+    """
+
+    manifest: Manifest
+
+    @property
+    def subject(self) -> str:
+        """`names inside the cluster`."""
+        return self.manifest.subject
+
+    async def plan(self, host: HostReader) -> Change | Deferred | None:
+        """Write what differs, and wait for the pods that have it."""
+        change = await self.manifest.plan(host)
+        return replace(change, actions=(*change.actions, TAKEN_UP)) if isinstance(change, Change) else change

@@ -178,7 +178,9 @@ def base_finding(identity: Identity, found: Output) -> Finding:
     if found.status in (INVALID_SYNTAX, INVALID_DN):
         return Finding(name, base, Outcome.FAILED, f"the directory takes {base} for no name", "identity.base")
     why = (
-        "ldapsearch is not installed there" if found.status == 127 else "it does not tell without a password"
+        "ldapsearch is not installed there yet, apply installs it"
+        if found.status == 127
+        else "it does not tell without a password"
     )
     # Not a failure: many directories are set up like that, and verify logs in for real.
     return Finding(name, base, Outcome.WARNING, f"whether {base} exists is not known: {why}", AFTERWARDS)

@@ -26,7 +26,8 @@ DEBIAN = HostOs(
             "util-linux",
         ),
         "time": ("chrony",),
-        "failover": ("keepalived",),
+        # keepalived's check of the API calls curl.
+        "failover": ("keepalived", "curl"),
         "nfs": ("nfs-common",),
         "directory": ("ldap-utils",),
     },

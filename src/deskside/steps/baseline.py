@@ -52,7 +52,9 @@ def baseline(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
     """Prepare the host: name, packages, kernel, swap and folders."""
     yield Hostname(host.name)
     yield Block("/etc/hosts", "site", site_names(site))
-    yield Packages(host.os.packages["baseline"])
+    # A server asks the directory, for `check`.
+    directory = host.os.packages["directory"] if host.spec.is_server else ()
+    yield Packages((*host.os.packages["baseline"], *directory))
     yield from _kernel(host.facts)
     yield from _swap(host.facts)
     yield from _links(host.facts)
