@@ -63,10 +63,14 @@ def cluster_names(site: Site, platform: Platform, domain: str) -> Names:
     """The ConfigMap that CoreDNS reads, and its digest on CoreDNS's pods."""
     text = corefile(site, platform.hosts.values(), domain)
     place = {"name": "coredns", "namespace": "kube-system"}
-    template = {"metadata": {"annotations": {DIGEST: hashlib.sha256(text.encode()).hexdigest()}}}
+    spec = {
+        # kubeadm's own: kubectl sends no Deployment without one.
+        "selector": {"matchLabels": {"k8s-app": "kube-dns"}},
+        "template": {"metadata": {"annotations": {DIGEST: hashlib.sha256(text.encode()).hexdigest()}}},
+    }
     objects = (
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": place, "data": {"Corefile": text}},
-        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": place, "spec": {"template": template}},
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": place, "spec": spec},
     )
     return Names(Manifest("names inside the cluster", objects))
 
