@@ -25,7 +25,7 @@ from deskside.engine.journal import Journal
 from deskside.engine.outcome import RunResult
 from deskside.engine.planner import Plan, make_plan
 from deskside.errors import CheckFailed, DesksideError, Locked
-from deskside.model.event import Listener
+from deskside.model.event import Listener, RunEnded, RunStarted
 from deskside.model.finding import Finding
 from deskside.store.store import Store
 
@@ -95,6 +95,16 @@ async def carry_out(
             cancel=cancel,
             command=command,
         )
+
+
+def record_nothing(workspace: Workspace, command: str) -> None:
+    """Note that a run found nothing to do: one that was killed before it has been finished by its hosts.
+
+    Raises Locked when another run of this site goes on.
+    """
+    with only_run(workspace), Journal(workspace.state) as journal:
+        journal(RunStarted(journal.run, command))
+        journal(RunEnded(journal.run, ok=True, log=str(journal.log)))
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def apply(ctx: click.Context, as_json: bool, verbose: bool, yes: bool, allow: st
       deskside apply
       deskside apply --yes --allow reboot
     """
-    from deskside.app.runs import proposed
+    from deskside.app.runs import proposed, record_nothing
 
     workspace = open_workspace(ctx)
     allowed = _allowed(allow)
@@ -119,6 +119,8 @@ def apply(ctx: click.Context, as_json: bool, verbose: bool, yes: bool, allow: st
             if (refusal := proposal.refusal) is not None:
                 return refusal
             if proposal.plan.empty:
+                if proposal.silent_error is None:
+                    record_nothing(workspace, "apply")
                 return proposal.silent_error
             approval = allowed if yes else _ask(proposal.plan)
             result = await _carried_out(proposal, approval, as_json=as_json, verbose=verbose)
