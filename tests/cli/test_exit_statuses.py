@@ -115,6 +115,9 @@ def test_apply_without_a_terminal_needs_yes(deskside: Runner, monkeypatch: pytes
 def test_apply_with_nothing_to_do_asks_nobody(deskside: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     proposing(monkeypatch, Plan(()))
     assert deskside("-f", EXAMPLE, "apply").status == 0
+    # Recorded all the same: the last run is no longer one that was killed and finished by its hosts.
+    (journal,) = Path.cwd().rglob("journal.jsonl")
+    assert '"ok": true' in journal.read_text().splitlines()[-1]
 
 
 def test_plan_says_by_its_status_whether_there_is_something_to_do(
