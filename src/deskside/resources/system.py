@@ -267,7 +267,7 @@ def _escaped(char: str, *, first: bool) -> str:
     return "".join(f"\\x{byte:02x}" for byte in char.encode())
 
 
-_NETWORK_TYPES = ("nfs", "nfs4", "cifs", "fuse.sshfs")
+_NETWORK_TYPES = ("nfs", "nfs4", "cifs")
 
 
 @dataclass(frozen=True)

@@ -22,15 +22,11 @@ BASE_PACKAGES = (
     # What an installed server has. conntrack, socat, ethtool, chrony, keepalived are Deskside's to install.
     *("systemd", "systemd-sysv", "dbus", "udev", "openssh-server", "sudo", "python3", "iproute2"),
     *("ca-certificates", "iptables", "nftables", "kmod", "procps", "curl", "mount", "util-linux"),
-    # Stand-ins: where the kernel has no NFS client, the rack mounts homes by sshfs in the name of mount.nfs.
-    *("fuse3", "sshfs"),
 )
 NAS_PACKAGES = (
     *BASE_PACKAGES,
     # What a NAS serves; the rack configures and starts it.
     *("slapd", "ldap-utils", "samba", "openssl"),
-    # Stand-in: the far end of sshfs, in place of an NFS server in the kernel.
-    "openssh-sftp-server",
 )
 NAS_UNITS = ("slapd.service", "smbd.service", "nmbd.service", "samba-ad-dc.service")
 SLAPD_UNCONFIGURED = "slapd slapd/no_configuration boolean true"
