@@ -32,6 +32,7 @@ from deskside.model.platform import AddOn, Platform
 from deskside.model.query import Output, ReadFacts
 from deskside.model.step import Step
 from deskside.resources.artifacts import CTR
+from deskside.resources.mounts import ask_mount_point, mount_point
 from deskside.resources.objects import identity
 from deskside.resources.release import KUBECTL
 from deskside.site.load import load
@@ -77,8 +78,7 @@ def test_every_train_has_what_distribution_and_add_ons_install(train: str) -> No
     assert {name for name, item in wanted.items() if item.kind is Kind.CHART} == charts
     assert images <= {name for name, item in wanted.items() if item.kind is Kind.IMAGE}
     assert set(distro_named(site.kubernetes.distro).artifacts) <= set(wanted)
-    # crictl is built and locked for people at a host; no step installs it yet.
-    assert set(found.artifacts) - set(wanted) <= {"crictl"}, "a train lists what is used, and nothing else"
+    assert set(found.artifacts) == set(wanted), "a train lists what is used, and nothing else"
 
 
 def test_every_need_names_a_step_or_an_add_on() -> None:
@@ -132,6 +132,8 @@ def shown(plan: NodePlan) -> str:
 async def test_every_step_plans_on_bare_hosts_and_writes_nothing() -> None:
     """To write it anew: UPDATE_GOLDEN=1 pytest tests/test_catalog.py."""
     found = Site()
+    for host in found.hosts.values():
+        teach_mount_points(host)
     plan = await make_plan(await found.graph(), found.site, await found.platform(), found.hosts)
     assert not plan.failures
     assert not any(host.writes or host.sent for host in found.hosts.values())
@@ -168,6 +170,22 @@ def teach_containerd(host: FakeHost, lock: Mapping[str, Locked]) -> None:
 
     host.answer(*CTR, "images", "ls", says=listed)
     host.effect(*CTR, "images", "import", does=imported)
+
+
+def teach_mount_points(host: FakeHost) -> None:
+    """Let the host keep which folders are immutable."""
+    asked, guarded = ask_mount_point("").argv[:-1], mount_point("").argv[:-1]
+    immutable: set[str] = set()
+
+    def guard(fake: FakeHost, argv: tuple[str, ...], given: str) -> Output:
+        immutable.add(argv[-1])
+        return Output(0, "", "")
+
+    def look(fake: FakeHost, argv: tuple[str, ...], given: str) -> Output:
+        return Output(0, f"----i---- {argv[-1]}" if argv[-1] in immutable else "absent", "")
+
+    host.answer(*asked, says=look)
+    host.effect(*guarded, does=guard)
 
 
 def teach_cluster(host: FakeHost) -> None:
@@ -214,6 +232,7 @@ async def test_a_second_plan_of_every_host_step_is_empty(name: str) -> None:
     found = Site()
     for host in found.hosts.values():
         teach_containerd(host, found.lock)
+        teach_mount_points(host)
         for unit in ("systemd-networkd.service", "systemd-journald.service"):
             host.files.put(f"/usr/lib/systemd/system/{unit}", "[Install]\nWantedBy=multi-user.target\n")
         if name != "container_runtime":

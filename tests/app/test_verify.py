@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.fakehub import Asked, FakeHub, serving
+from app.fakehub import WORKERS, Asked, FakeHub, serving
 from deskside.app.verify import KUBECTL, Acceptance, Login
 from deskside.hosts.fake import FakeHost
 from deskside.model.action import Action, ActionResult
@@ -270,3 +270,24 @@ async def test_a_file_that_an_interrupted_test_left_is_taken_away(hub: FakeHub) 
     left.touch()
     assert seen(await outcomes(hub)) == expected()
     assert not left.exists()
+
+
+async def test_interrupted_while_the_desk_starts_on_another_host(hub: FakeHub) -> None:
+    """The second start hangs, with its first host cordoned, and Ctrl-C comes."""
+    reached = asyncio.Event()
+
+    def hang(asked: Asked) -> None:
+        if hub.starts == 2 and asked.path.endswith("/progress"):
+            hub.spawn_hangs = True
+            reached.set()
+
+    hub.before = hang
+    task = asyncio.create_task(acceptance(hub).run())
+    await reached.wait()
+    assert hub.cordoned == {"ws1"}
+    assert set(hub.desk_of.values()) <= set(WORKERS) - {"ws1"}
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert_put_back(hub)
+    assert hub.happened[-2:] == ["uncordon ws1", "stop"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tarfile
 import time
 from hashlib import sha256
@@ -187,3 +188,12 @@ def test_a_child_left_behind_blocks_nobody_and_output_keeps_its_end(host: Host) 
     text = str(result["stdout"])
     assert len(text) == 64 * 1024
     assert text.endswith("xend\n")
+
+
+def test_a_unit_that_does_not_start_is_quoted(host: Host) -> None:
+    """Of systemctl one learns only that it failed; what the unit said is what helps."""
+    host.tool("systemctl", "echo 'Job for x.service failed.' >&2; exit 1")
+    host.tool("journalctl", """[ "$6" = _SYSTEMD_UNIT=x.service ] && printf 'bad key\\n\\nat line 3\\n'""")
+    said = "Job for x.service failed.; x.service said: bad key | at line 3"
+    with pytest.raises(host.program.ActionFailed, match=re.escape(said)):
+        host.act({"op": "run_command", "argv": ["systemctl", "restart", "x.service"]})

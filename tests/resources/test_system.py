@@ -1,12 +1,8 @@
 from __future__ import annotations
 
-import shutil
-import subprocess
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from deskside.model.action import InstallPackages
 from deskside.model.query import Output, PathFound, ReadOutput, UnitFound
@@ -19,10 +15,8 @@ from deskside.resources.system import (
     Hostname,
     Masked,
     Modules,
-    Mount,
     Sysctls,
     Unit,
-    escaped_path,
 )
 
 from .world import World, converge, planned, settled
@@ -140,60 +134,6 @@ async def test_failed_masked_and_unwanted_units() -> None:
 async def test_masked() -> None:
     world = World(units={"sleep.target": UnitFound("loaded", "inactive", "static", 0.0, False)})
     assert (await converge(Masked("sleep.target"), world)).summary == "mask"
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("/", "-"),
-        ("/var/lib/deskside/homes", "var-lib-deskside-homes"),
-        ("//var//lib/", "var-lib"),
-        ("/mnt/my-data", r"mnt-my\x2ddata"),
-        ("/.hidden/.x", r"\x2ehidden-.x"),
-        ("/a b/ä%", r"a\x20b-\xc3\xa4\x25"),
-    ],
-)
-def test_escaped_path(path: str, name: str) -> None:
-    assert escaped_path(path) == name
-
-
-@pytest.mark.skipif(not shutil.which("systemd-escape"), reason="needs systemd-escape")
-@settings(deadline=None, max_examples=25)  # each runs a program
-@given(
-    st.text(
-        st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=["Cc", "Cs"]),
-        min_size=1,
-        max_size=12,
-    )
-)
-def test_escaped_path_is_what_systemd_writes(text: str) -> None:
-    path = f"/x/{text}/y"
-    if {"..", "."} & set(path.split("/")):
-        return
-    argv = ["systemd-escape", "--path", path]
-    told = subprocess.run(argv, capture_output=True, text=True, check=True)
-    assert escaped_path(path) == told.stdout.rstrip("\n")
-
-
-async def test_mount_is_a_unit_that_no_boot_waits_for() -> None:
-    world = World()
-    mount = Mount("nas:/x", "/srv/my-x", "nfs", "softerr,_netdev")
-    assert mount.file.path == "/etc/systemd/system/srv-my\\x2dx.mount"
-    assert "WantedBy=remote-fs.target" in str(mount.file.content)
-    change = await converge(mount, world)
-    assert (change.summary, change.disruption) == ("mount nas:/x", Disruption.NONE)
-    again = await converge(Mount("nas:/x", "/srv/my-x", "nfs", "hard,_netdev"), world)
-    assert (again.summary, again.disruption) == (
-        "mount nas:/x again (its options changed)",
-        Disruption.DRAIN,
-    )
-    assert "+Options=hard,_netdev" in again.diff
-
-
-async def test_mount_that_another_unit_starts_is_not_enabled() -> None:
-    world = World()
-    await converge(Mount("a:/x", "/x", "nfs", at_boot=False), world)
-    assert [argv[1] for argv in world.ran] == ["daemon-reload", "restart"]
 
 
 async def test_command_runs_until_it_is_done() -> None:

@@ -16,7 +16,7 @@ from deskside.site.schema import Site
 A = TypeVar("A")
 GIB = 1024**3
 NAMES = ("ws1", "ws2", "ws3")
-CAPABILITIES = ("cap_net_raw", "cap_sys_module", "cap_sys_time")
+CAPABILITIES = ("cap_linux_immutable", "cap_net_raw", "cap_sys_module", "cap_sys_time")
 
 
 def make_site(**changes: object) -> Site:

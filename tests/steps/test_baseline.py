@@ -10,7 +10,8 @@ from deskside.oses.ubuntu import UBUNTU
 from deskside.resources.command import Command
 from deskside.resources.disks import DataDisk
 from deskside.resources.files import Block, Directory, File
-from deskside.resources.system import Masked, Modules, Mount, Sysctls, Unit
+from deskside.resources.mounts import Mount
+from deskside.resources.system import Masked, Modules, Sysctls, Unit
 from deskside.site.schema import Site
 from deskside.steps.baseline import DATA_FOLDERS, baseline, site_names, time_sync
 

@@ -38,6 +38,7 @@ def locked(name: str, kind: Kind = Kind.BINARY, *references: str) -> Locked:
 LOCK = {
     "containerd": locked("containerd", Kind.ARCHIVE),
     "runc": locked("runc"),
+    "crictl": locked("crictl"),
     "cni-plugins": locked("cni-plugins", Kind.ARCHIVE),
     "pause": locked("pause", Kind.IMAGE, PAUSE),
 }

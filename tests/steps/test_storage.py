@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from deskside.resources.files import File
+from deskside.resources.mounts import Mount, mount_point
 from deskside.resources.packages import Packages
-from deskside.resources.system import Mount, Unit
+from deskside.resources.system import Unit
 from deskside.site.schema import Role
 from deskside.steps.storage import HOMES, homes, homes_mount
 
@@ -18,8 +19,9 @@ def test_homes_are_mounted_on_workers_only() -> None:
 
 def test_f41_a_nas_that_is_gone_cannot_hold_a_worker_for_ever() -> None:
     hosts = make_hosts(SITE)
-    packages, mount, file, unit = homes.resources(SITE, make_platform(hosts), hosts["ws3"])
+    packages, point, mount, file, unit = homes.resources(SITE, make_platform(hosts), hosts["ws3"])
     assert packages == Packages(("nfs-common",))
+    assert point == mount_point(HOMES)
     assert isinstance(mount, Mount)
     assert (mount.what, mount.where, mount.fstype) == ("10.20.0.20:/volume1/homes", HOMES, "nfs")
     assert {"softerr", "timeo=300", "retrans=3", "nosuid", "nodev", "_netdev"} <= set(

@@ -36,7 +36,7 @@ ON_EVERY_NODE = ("kubeadm", "kubelet")
 ON_SERVERS = ("kubectl", "helm")
 SERVER_IMAGES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
 NODE_IMAGES = ("kube-proxy", "coredns", "pause")
-RUNTIME = ("containerd", "runc", "cni-plugins")
+RUNTIME = ("containerd", "runc", "cni-plugins", "crictl")
 DROP_INS = "/etc/deskside/kubelet.conf.d"
 
 

@@ -106,7 +106,9 @@ def bare_facts(name: str, address: str = "10.20.0.11") -> dict[str, Json]:
         "machine_id": f"{name:0>32}",
         "boot_id": f"boot-{name}",
         "clock_synchronised": True,
-        "capabilities": ["cap_net_admin", "cap_sys_admin", "cap_sys_module", "cap_sys_time"],
+        "capabilities": [
+            *("cap_linux_immutable", "cap_net_admin", "cap_sys_admin", "cap_sys_module", "cap_sys_time")
+        ],
         "interfaces": [{"name": "eth0", "addresses": [f"{address}/24"], "mtu": 1500}],
         "route_interface": "eth0",
         "nameservers": ["10.20.0.1"],

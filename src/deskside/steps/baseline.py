@@ -16,8 +16,9 @@ from deskside.model.step import step
 from deskside.resources.command import Command
 from deskside.resources.disks import DataDisk
 from deskside.resources.files import Block, Directory, File
+from deskside.resources.mounts import Mount
 from deskside.resources.packages import Packages
-from deskside.resources.system import Hostname, Masked, Modules, Mount, Sysctls, Unit
+from deskside.resources.system import Hostname, Masked, Modules, Sysctls, Unit
 from deskside.site.schema import DataDevice, HostSpec, Role, Site
 
 NODES = frozenset({Role.SERVER, Role.WORKER})

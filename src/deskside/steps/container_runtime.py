@@ -125,7 +125,7 @@ def container_runtime(site: Site, platform: Platform, host: Host) -> Iterator[Re
     containerd = Archive(platform.artifact("containerd"), ARCHIVE)
     yield containerd
     yield from (Link(f"{BIN}/{name}", f"{ARCHIVE}/bin/{name}") for name in PROGRAMS)
-    yield Binary(platform.artifact("runc"), f"{BIN}/runc")
+    yield from (Binary(platform.artifact(name), f"{BIN}/{name}") for name in ("runc", "crictl"))
     yield Archive(platform.artifact("cni-plugins"), CNI_BIN)
     yield Directory(REGISTRY_HOSTS)
     yield Directory(CNI_CONFIG)

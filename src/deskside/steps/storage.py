@@ -8,8 +8,9 @@ from deskside.model.platform import Host, Platform
 from deskside.model.resource import Resource
 from deskside.model.step import step
 from deskside.resources.files import File
+from deskside.resources.mounts import Mount, mount_point
 from deskside.resources.packages import Packages
-from deskside.resources.system import UNIT_DIRECTORY, Mount, Unit
+from deskside.resources.system import UNIT_DIRECTORY, Unit
 from deskside.site.schema import Role, Site
 
 HOMES = "/var/lib/deskside/homes"
@@ -26,6 +27,9 @@ def homes(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
     mount = homes_mount(site, host.name)
     if mount.fstype == "nfs":
         yield Packages(host.os.packages["nfs"])
+    if "cap_linux_immutable" in host.facts.capabilities:
+        # A desk that starts while the NAS is away then waits for it and never writes to the worker's disk.
+        yield mount_point(mount.where)
     yield mount
     retry = File(f"{UNIT_DIRECTORY}/deskside-homes.service", _retry(mount))
     yield retry

@@ -22,6 +22,7 @@ from deskside.hosts.remote.core import (
     environment,
     located,
     number_of,
+    program_output,
     table_of,
     text_of,
     texts_of,
@@ -267,7 +268,24 @@ def run_command(action: Mapping[str, object], clock: Clock) -> Raw:
             break
         clock.report(f"{shown_command(argv)}: {ended.said()}; attempt {attempt + 1} of {attempts}")
         sleep(pause)
-    raise ActionFailed(f"{shown_command(argv)} {ending(ended)}: {ended.said()}", ended)
+    raise ActionFailed(f"{shown_command(argv)} {ending(ended)}: {ended.said()}{journal_of(argv)}", ended)
+
+
+def journal_of(argv: list[str]) -> str:
+    """What a unit that would not start said last, to end a sentence: systemd only says that it failed."""
+    if argv[0] != "systemctl" or argv[1:2] not in (["start"], ["restart"], ["reload-or-restart"]):
+        return ""
+    wanted = (
+        "--quiet",
+        "--no-pager",
+        "--output=cat",
+        "--lines=3",
+        "--since=-10min",
+        f"_SYSTEMD_UNIT={argv[-1]}",
+    )
+    shown = program_output(("journalctl", *wanted)).stdout
+    lines = [line.strip() for line in shown.splitlines() if line.strip()]
+    return f"; {argv[-1]} said: {' | '.join(lines)[-600:]}" if lines else ""
 
 
 def printed(ended: Ended) -> Raw:
