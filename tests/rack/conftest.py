@@ -8,9 +8,12 @@ import pytest
 
 from deskside.lab.rack import Rack
 from deskside.lab.spec import RackSpec, workstations
+from rack.docker import put_docker
 from rack.kills import BringUp, bring_up_by_kills
 from rack.platforms import OnRack, rack_up
 
+DOCKER_HOST = "ws2"
+"""Of the large rack: somebody's Docker is there before Deskside comes."""
 FAILED = pytest.StashKey[list[str]]()
 """Names of the tests on racks that failed so far."""
 
@@ -30,6 +33,7 @@ def pytest_runtest_makereport(
 def _whole(request: pytest.FixtureRequest) -> Iterator[tuple[OnRack, BringUp]]:
     failed = request.config.stash.setdefault(FAILED, [])
     with rack_up(RackSpec("t-whole", workstations(1, 2)), failed) as rack:
+        put_docker(rack, DOCKER_HOST)
         yield rack, bring_up_by_kills(rack)
 
 

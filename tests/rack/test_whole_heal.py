@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from deskside.steps.storage import HOMES
 from rack.platforms import OnRack, needs_root
 
 pytestmark = [pytest.mark.rack, needs_root]
@@ -44,3 +45,13 @@ def test_a_file_a_unit_and_an_object_are_named_and_healed(platform: OnRack) -> N
         assert replicas(platform) == 1
         platform.deskside("plan", "--exit-code")
     assert platform.changes() == set()
+
+
+def test_a_worker_without_the_nas_writes_nothing_to_its_own_disk(platform: OnRack) -> None:
+    unit = platform.shell("ws2", f"systemd-escape --path --suffix=mount {HOMES}").strip()
+    platform.shell("ws2", f"systemctl stop {unit}")
+    assert not platform.run("ws2", "mkdir", f"{HOMES}/ann", check=False).ok
+    assert platform.changes() == {("ws2", f"mount {HOMES}")}
+    platform.deskside("apply", "--yes")
+    assert platform.changes() == set()
+    assert "ann" in platform.shell("ws2", f"ls {HOMES}")
