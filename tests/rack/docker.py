@@ -10,6 +10,7 @@ from rack.platforms import OnRack
 
 CONTAINER = "of-somebody"
 UNITS = ("docker.service", "containerd.service")
+_FILES = "find /etc/containerd /etc/docker /etc/cni -type f -exec sha256sum {} + 2>/dev/null || true"
 _PUT = f"""
 set -eu
 export DEBIAN_FRONTEND=noninteractive
@@ -40,20 +41,14 @@ def docker_before(rack: OnRack) -> dict[str, Any]:
 def docker_state(rack: OnRack, host: str) -> dict[str, Any]:
     """What tells that somebody touched it: container, its start, images, starts of the units, files."""
     found = json.loads(rack.run(host, "docker", "inspect", CONTAINER).out)[0]
+    state = found["State"]
     asked = ("systemctl", "show", "--property=Id,ActiveState,ActiveEnterTimestampMonotonic", *UNITS)
     return {
-        "container": [
-            found["Id"],
-            found["State"]["Running"],
-            found["State"]["StartedAt"],
-            found["RestartCount"],
-        ],
+        "container": [found["Id"], state["Running"], state["StartedAt"], found["RestartCount"]],
         "containers": rack.run(host, "docker", "ps", "--all", "--format={{.Names}}").out.split(),
         "images": rack.run(host, "docker", "images", "--quiet").out.split(),
         "units": rack.run(host, *asked).out.split(),
-        "files": rack.shell(
-            host, "find /etc/containerd /etc/docker /etc/cni -type f -exec sha256sum {} + 2>/dev/null || true"
-        ),
+        "files": rack.shell(host, _FILES),
     }
 
 
