@@ -233,7 +233,9 @@ def ssh(name: str, host: str, command: tuple[str, ...]) -> None:
     """
     from deskside.lab import rack
 
-    argv = rack.find(name).host(host).ssh_argv(command)
+    # As with ssh, `--` before the command is allowed; click leaves it in.
+    words = command[1:] if command[:1] == ("--",) else command
+    argv = rack.find(name).host(host).ssh_argv(words)
     os.execvp(argv[0], argv)  # noqa: S606
 
 
