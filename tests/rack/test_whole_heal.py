@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from deskside.resources.artifacts import ARCHIVE_KEY, CTR, PIN_KEY
 from deskside.steps.storage import HOMES
 from rack.platforms import OnRack, needs_root
 
@@ -55,3 +56,19 @@ def test_a_worker_without_the_nas_writes_nothing_to_its_own_disk(platform: OnRac
     platform.deskside("apply", "--yes")
     assert platform.changes() == set()
     assert "ann" in platform.shell("ws2", f"ls {HOMES}")
+
+
+def test_an_image_that_is_wanted_no_longer_is_left_to_the_kubelet(platform: OnRack) -> None:
+    """As after an upgrade: an image that Deskside once imported, of which the lock knows nothing."""
+    old, pinned = "example.org/once-imported:1", f"{PIN_KEY}=pinned"
+    present = platform.run("ws3", *CTR, "images", "ls", "-q", "name~=pause").out.split()[0]
+    platform.run("ws3", *CTR, "images", "tag", present, old)
+    platform.run("ws3", *CTR, "images", "label", old, pinned, f"{ARCHIVE_KEY}=of-another-lock")
+    try:
+        assert platform.changes() == {("ws3", "images no longer wanted")}
+        platform.deskside("apply", "--yes")
+        assert pinned not in platform.run("ws3", *CTR, "images", "ls", f"name=={old}").out
+        assert pinned in platform.run("ws3", *CTR, "images", "ls", f"name=={present}").out
+        assert platform.changes() == set()
+    finally:
+        platform.run("ws3", *CTR, "images", "rm", old)
