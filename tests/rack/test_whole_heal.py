@@ -50,12 +50,12 @@ def test_a_file_a_unit_and_an_object_are_named_and_healed(platform: OnRack) -> N
 
 def test_a_worker_without_the_nas_writes_nothing_to_its_own_disk(platform: OnRack) -> None:
     unit = platform.shell("ws2", f"systemd-escape --path --suffix=mount {HOMES}").strip()
-    platform.shell("ws2", f"systemctl stop {unit}")
+    platform.shell("ws2", f"touch {HOMES}/on-the-nas && systemctl stop {unit}")
     assert not platform.run("ws2", "mkdir", f"{HOMES}/ann", check=False).ok
     assert platform.changes() == {("ws2", f"mount {HOMES}")}
     platform.deskside("apply", "--yes")
     assert platform.changes() == set()
-    assert "ann" in platform.shell("ws2", f"ls {HOMES}")
+    platform.shell("ws2", f"rm {HOMES}/on-the-nas")
 
 
 def test_an_image_that_is_wanted_no_longer_is_left_to_the_kubelet(platform: OnRack) -> None:
