@@ -5,25 +5,35 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from app.fakehub import WORKERS, Asked, FakeHub, serving
+from deskside.app.closed import closed_to_desks, judged
 from deskside.app.verify import KUBECTL, Acceptance, Login
+from deskside.errors import CheckFailed
 from deskside.hosts.fake import FakeHost
 from deskside.model.action import Action, ActionResult
 from deskside.model.finding import Finding, Outcome
 from deskside.model.query import Output
 from deskside.site.load import load
+from deskside.site.schema import Firewall
 from deskside.site.secrets import Secret
 
 pytestmark = pytest.mark.timeout(60)
 SITE = load(Path(__file__).resolve().parents[2] / "docs/examples/site.yaml").site
 ANN, BOB = Login("ann", Secret("canary-of-ann")), Login("bob", Secret("canary-of-bob"))
-CHECKS = ["address", "wrong password", "outsider", "log in", "profiles", "desk", "cell", "home"]
+CHECKS = ["address", "wrong password", "outsider", "log in", "profiles", "desk", "cell", "firewall", "home"]
 OK, FAILED, NOT_RUN = Outcome.OK, Outcome.FAILED, Outcome.NOT_RUN
+
+
+@pytest.fixture(autouse=True)
+def _nearby(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake hub's kernel runs on this machine: it tries nothing beyond it."""
+    monkeypatch.setattr("deskside.app.verify.closed_to_desks", lambda _: (("127.0.0.1", 9),))
 
 
 @pytest.fixture
@@ -106,6 +116,34 @@ async def test_all_is_well(hub: FakeHub) -> None:
     assert findings["home"].message == "written on ws1, read on ws2"
     assert hub.happened[:3] == ["start on ws1", "cordon ws1", "stop"]
     assert [path for path in hub.folder.rglob("*") if path.is_file()] == [], "a file was left in the home"
+
+
+async def test_a_desk_that_reaches_what_it_should_not(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        places = (("127.0.0.1", 9), listener.getsockname())
+        monkeypatch.setattr("deskside.app.verify.closed_to_desks", lambda _: places)
+        findings = await outcomes(hub)
+    assert seen(findings) == expected(firewall=FAILED)
+    assert f"can reach 127.0.0.1:{places[1][1]}" in findings["firewall"].message
+
+
+async def test_a_firewall_that_is_switched_off_is_not_tried(hub: FakeHub) -> None:
+    test = acceptance(hub)
+    off = SITE.network.model_copy(update={"firewall": Firewall(enabled=False)})
+    test.site = SITE.model_copy(update={"network": off})
+    assert [finding.check for finding in await test.run()] == [name for name in CHECKS if name != "firewall"]
+    assert_put_back(hub)
+
+
+def test_an_answer_that_says_nothing_is_no_pass() -> None:
+    with pytest.raises(CheckFailed, match="not known"):
+        judged("", (("127.0.0.1", 9),))
+
+
+def test_a_desk_is_to_reach_neither_shells_nor_kubelets_nor_files() -> None:
+    places = closed_to_desks(SITE)
+    nas = str(SITE.storage_hosts[0].address)
+    assert {("10.20.0.11", 22), ("10.20.0.13", 10250), (nas, 445), (nas, 2049), (nas, 22)} <= set(places)
 
 
 async def test_a_wrong_password_that_is_accepted(hub: FakeHub) -> None:

@@ -12,6 +12,7 @@ from deskside.addons.desks import homes_objects, singleuser_values
 from deskside.addons.local_path import HELPER, STORAGE_CLASS, helper_image
 from deskside.addons.metallb import address_request, hub_address
 from deskside.addons.values import ON_SERVERS, chart_for, final_values, image_named, image_values
+from deskside.model.door import Door, Source, nowhere
 from deskside.model.platform import AddOn, Host, HubLogin, Platform
 from deskside.model.resource import Resource
 from deskside.resources.release import ClusterSecret, Manifest, Release
@@ -23,6 +24,7 @@ SECRET = "deskside-hub"  # noqa: S105  # the name of one
 SECRET_KEYS = {"hub.config.JupyterHub.cookie_secret": 32, "hub.config.CryptKeeper.keys": 32}
 """What `hub.existingSecret` can hold. The token between hub and proxy is not among them: the chart reads it
 from its own Secret alone, where it keeps what it once made."""
+WEB = Door("JupyterHub", "tcp", "80", (Source.PEOPLE, Source.NODES, Source.PODS), nowhere, hub_address)
 CULL_SECONDS = 24 * 3600
 
 

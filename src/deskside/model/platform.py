@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from deskside.model.artifact import Locked
+from deskside.model.door import Door
 from deskside.model.facts import Facts
 from deskside.model.finding import Finding
 from deskside.model.query import Output, ReadOutput
@@ -162,6 +163,8 @@ class Platform:
     addons: tuple[AddOn, ...]
     hosts: Mapping[str, Host]
     """Managed hosts that answered, in site-file order."""
+    doors: tuple[Door, ...] = ()
+    """What the plug-ins have to let in."""
     directory_ca: str = ""
     """PEM text, read from beside the site file."""
 

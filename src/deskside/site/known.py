@@ -20,7 +20,6 @@ LATER_KEYS = frozenset(
         "addons",
         "network.dhcp",
         "network.dns",
-        "network.firewall",
         "hosts[].gpu",
         "notebooks.profiles[].gpu",
         "storage.shares",

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from deskside.site.values import AbsolutePath, Label, Mac, RangeField, Username
+from deskside.site.values import AbsolutePath, Label, Mac, Opening, RangeField, Username
 
 
 class Section(BaseModel):
@@ -46,6 +46,25 @@ class Admin(Section):
     )
 
 
+class Firewall(Section):
+    """What is let in from outside."""
+
+    enabled: bool = Field(
+        True, description="`false`: Deskside removes its rules and leaves the hosts' ports to you."
+    )
+    allow_from: tuple[IPv4Network, ...] = Field(
+        (),
+        examples=["[10.20.0.0/24]"],
+        description="Networks that people come from; by default the subnet. Must contain the address that "
+        "Deskside is run from.",
+    )
+    open: tuple[Opening, ...] = Field(
+        (),
+        examples=["[tcp/8080, udp/60000-61000]"],
+        description="Further ports of every server and worker that people may use, for services of your own.",
+    )
+
+
 class Network(Section):
     """Addresses of the site. All ranges are apart from each other; IPv4 only."""
 
@@ -74,6 +93,7 @@ class Network(Section):
         description="How pods reach each other. `flat`: host routes, no overlay, no network policies. Fixed "
         "at the first apply.",
     )
+    firewall: Firewall = Field(Firewall(), description="What is let in from outside.")
     mtu: int | None = Field(
         None,
         ge=1280,
@@ -151,6 +171,11 @@ class HostSpec(Section):
     def is_node(self) -> bool:
         """Whether it is part of the cluster: a managed server or worker."""
         return self.managed and (self.is_server or self.is_worker)
+
+
+def people_networks(network: Network) -> tuple[IPv4Network, ...]:
+    """Where people come from: `firewall.allow_from`, else the subnet."""
+    return network.firewall.allow_from or (network.subnet,)
 
 
 def host_number(network: Network, address: IPv4Address) -> int:

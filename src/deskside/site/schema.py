@@ -13,7 +13,17 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from deskside.site.machines import Admin, DataDevice, HostSpec, Network, Role, Section, host_number
+from deskside.site.machines import (
+    Admin,
+    DataDevice,
+    Firewall,
+    HostSpec,
+    Network,
+    Role,
+    Section,
+    host_number,
+    people_networks,
+)
 from deskside.site.secrets import Secret, SecretSource
 from deskside.site.values import (
     AbsolutePath,
@@ -40,6 +50,7 @@ __all__ = [
     "ChartSource",
     "DataDevice",
     "Export",
+    "Firewall",
     "Homes",
     "HostSpec",
     "Identity",
@@ -62,6 +73,7 @@ __all__ = [
     "Verify",
     "Volumes",
     "host_number",
+    "people_networks",
     "pod_range",
 ]
 

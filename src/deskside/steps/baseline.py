@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from deskside.model.door import Door, Source
 from deskside.model.facts import Facts
 from deskside.model.platform import Host, Platform
 from deskside.model.query import Output, ReadOutput
@@ -32,6 +33,13 @@ INOTIFY = {
 ROUTING = {"net.ipv4.ip_forward": "1"}
 BRIDGES = {"net.bridge.bridge-nf-call-iptables": "1", "net.bridge.bridge-nf-call-ip6tables": "1"}
 SLEEP = ("sleep.target", "suspend.target", "hibernate.target", "hybrid-sleep.target")
+
+
+def _first_server(site: Site, host: HostSpec) -> bool:
+    return host.name == site.servers[0].name
+
+
+TIME = Door("time (NTP)", "udp", "123", (Source.NODES,), _first_server)
 POD_LINKS = ("cni*", "veth*", "cali*", "vxlan.calico", "flannel*", "cilium*", "lxc*")
 """Names of the links that pod networks make: nobody else may configure them."""
 

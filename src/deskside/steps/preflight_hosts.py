@@ -101,6 +101,27 @@ def ports(site: Site, hosts: Mapping[str, Host]) -> Iterator[Finding]:
             )
 
 
+OTHER_FIREWALLS = {
+    "ufw": "sudo ufw disable",
+    "firewalld": "sudo systemctl disable --now firewalld",
+}
+"""Firewalls of somebody else's, with the command that ends them: two of them close what the other opens."""
+
+
+def firewalls(site: Site, hosts: Mapping[str, Host]) -> Iterator[Finding]:
+    """No other firewall is active beside ours."""
+    if not site.network.firewall.enabled:
+        return
+    for name, host in hosts.items():
+        for found in host.facts.firewalls:
+            if found in OTHER_FIREWALLS:
+                hint = f"run on it: {OTHER_FIREWALLS[found]}; or set network.firewall.enabled: false"
+                yield failed("firewall", name, f"{name} has an active {found}", hint)
+            else:
+                said = f"{name} loads /etc/nftables.conf, which flushes all rules, Kubernetes' included"
+                yield warning("firewall", name, said, "run on it: sudo systemctl disable nftables")
+
+
 def grown_paths(host: Host) -> tuple[str, ...]:
     """The paths on a host whose file systems fill up: its data folder, or those by default."""
     data = host.spec.data
