@@ -22,11 +22,23 @@ from deskside.model.query import Output
 from deskside.site.load import load
 from deskside.site.schema import Firewall
 from deskside.site.secrets import Secret
+from deskside.steps.resolving import expected_answers
 
 pytestmark = pytest.mark.timeout(60)
 SITE = load(Path(__file__).resolve().parents[2] / "docs/examples/site.yaml").site
 ANN, BOB = Login("ann", Secret("canary-of-ann")), Login("bob", Secret("canary-of-bob"))
-CHECKS = ["address", "wrong password", "outsider", "log in", "profiles", "desk", "cell", "firewall", "home"]
+CHECKS = [
+    "names",
+    "address",
+    "wrong password",
+    "outsider",
+    "log in",
+    "profiles",
+    "desk",
+    "cell",
+    "firewall",
+    "home",
+]
 OK, FAILED, NOT_RUN = Outcome.OK, Outcome.FAILED, Outcome.NOT_RUN
 
 
@@ -72,11 +84,32 @@ def server(hub: FakeHub) -> FakeHost:
     return host
 
 
+def right_names() -> dict[str, list[str]]:
+    """What the site's name server has to say."""
+    return {name: [answer] for name, answer in expected_answers(SITE).items()}
+
+
+def asked(answers: dict[str, list[str]]) -> FakeHost:
+    """A host whose name server says this."""
+    host = FakeHost("ws1")
+    host.answer("python3", "-c", says=json.dumps(answers))
+    return host
+
+
+async def test_names_that_lead_elsewhere(hub: FakeHub) -> None:
+    test = acceptance(hub)
+    test.hosts = {"ws1": asked(right_names()), "ws2": asked({**right_names(), "ws3.lab.example": []})}
+    findings = {finding.check: finding for finding in await test.run()}
+    assert seen(findings) == expected(names=FAILED)
+    assert findings["names"].message == "on ws2, ws3.lab.example leads to nothing instead of 10.20.0.13"
+    assert_put_back(hub)
+
+
 def acceptance(hub: FakeHub, user: Login | None = ANN, outsider: Login | None = BOB) -> Acceptance:
     def told(text: object) -> None:
         assert "canary" not in str(text)
 
-    return Acceptance(SITE, hub.url, server(hub), user, outsider, told, told)
+    return Acceptance(SITE, hub.url, server(hub), {"ws1": asked(right_names())}, user, outsider, told, told)
 
 
 async def outcomes(
@@ -98,7 +131,7 @@ def assert_put_back(hub: FakeHub) -> None:
 def expected(**different: Outcome) -> dict[str, Outcome]:
     """All well but for these; what comes after a failed one of the user's way is not run."""
     named = {name.replace("_", " "): outcome for name, outcome in different.items()}
-    found, way = {}, CHECKS[3:]
+    found, way = {}, CHECKS[4:]
     for check in CHECKS:
         failed = [one for one in way[: way.index(check)] if named.get(one) is FAILED] if check in way else []
         found[check] = NOT_RUN if failed else named.get(check, OK)
@@ -233,10 +266,10 @@ async def test_a_desk_that_comes_back_on_the_cordoned_host(hub: FakeHub) -> None
 @pytest.mark.parametrize("user", [None, Login("ann", None)])
 async def test_nobody_to_log_in_as_is_not_run_and_no_pass(hub: FakeHub, user: Login | None) -> None:
     findings = await outcomes(hub, user=user)
-    way = {name.replace(" ", "_"): NOT_RUN for name in CHECKS[3:]}
+    way = {name.replace(" ", "_"): NOT_RUN for name in CHECKS[4:]}
     first = {"wrong_password": NOT_RUN} if user is None else {}
     assert seen(findings) == expected(**way, **first)
-    assert all(findings[check].refuses for check in CHECKS[3:])
+    assert all(findings[check].refuses for check in CHECKS[4:])
 
 
 @pytest.mark.parametrize("outsider", [None, Login("bob", None)])
@@ -251,7 +284,7 @@ async def test_a_hub_that_is_down(tmp_path: Path) -> None:
     async with serving(gone):
         pass
     findings = await outcomes(gone)
-    assert seen(findings) == {"address": FAILED, **dict.fromkeys(CHECKS[1:], NOT_RUN)}
+    assert seen(findings) == {"names": OK, "address": FAILED, **dict.fromkeys(CHECKS[2:], NOT_RUN)}
     assert gone.url in findings["address"].message
 
 

@@ -91,7 +91,7 @@ def restricted(platform: OnRack, name: str, network: str) -> OnRack:
     return platform.with_site(name, ("  pod_network: flat\n", f"  pod_network: flat\n{line}"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def closed(platform: OnRack) -> Iterator[OnRack]:
     """Only the lower half of the subnet is let in, which this machine is in; a Docker publishes a port."""
     other = restricted(platform, "half-closed", f"{platform.rack.layout.prefix}0/25")
@@ -129,9 +129,6 @@ def test_every_host_is_open_where_the_table_says_and_closed_elsewhere(
         published = {PUBLISHED} if spec.name == DOCKER_HOST else set()
         assert scanner.open_ports(INSIDE, address, there) == (people & set(there)) | published, spec.name
         assert scanner.open_ports(OUTSIDE, address, there) == set(), spec.name
-
-
-def test_the_load_balancer_is_closed_to_strangers(closed: OnRack, scanner: Scanner) -> None:
     hub = closed.rack.layout.load_balancer.partition("-")[0]
     assert scanner.open_ports(INSIDE, hub, [22, 80, 10250]) == {80}
     assert scanner.open_ports(OUTSIDE, hub, [22, 80, 10250]) == set()

@@ -10,18 +10,19 @@ import asyncio
 import json
 import secrets
 import shlex
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from time import monotonic
 
 from deskside.app.closed import cell_that_tries, closed_to_desks, judged
 from deskside.app.hub import Choice, HubUser
+from deskside.app.resolving import names_resolve
 from deskside.errors import CheckFailed, DesksideError
 from deskside.model.action import RunCommand
 from deskside.model.finding import Finding, Outcome
 from deskside.model.query import ReadOutput
-from deskside.model.resource import HostWriter
+from deskside.model.resource import HostReader, HostWriter
 from deskside.site.schema import Person, Site
 from deskside.site.secrets import Secret
 
@@ -47,6 +48,8 @@ class Acceptance:
     url: str
     server: HostWriter
     """A healthy server: where desks are looked up and nodes are cordoned."""
+    hosts: Mapping[str, HostReader]
+    """Every host that answered: where names are looked up."""
     user: Login | None
     outsider: Login | None
     report: Callable[[str], None]
@@ -57,6 +60,8 @@ class Acceptance:
 
     async def run(self) -> tuple[Finding, ...]:
         """All checks in order. A check that needs a failed one is reported as not run."""
+        if self.site.dns_server is not None:
+            await self._check("names", lambda: names_resolve(self.site, self.hosts))
         if not await self._check("address", self._address):
             self._not_run(
                 ("wrong password", "outsider", *AS_USER),

@@ -111,6 +111,8 @@ class Facts(FactModel):
     nameservers: tuple[str, ...] = ()
     networkd: bool = False
     network_manager: bool = False
+    resolved: bool = False
+    """systemd-resolved answers for the host's own names."""
     firewalls: tuple[str, ...] = ()
     """Active ones that are not ours: `ufw`, `firewalld`, `nftables` (whose file flushes all rules)."""
     disks: tuple[Disk, ...] = ()

@@ -18,8 +18,6 @@ from deskside.site.schema import Site
 LATER_KEYS = frozenset(
     {
         "addons",
-        "network.dhcp",
-        "network.dns",
         "hosts[].gpu",
         "notebooks.profiles[].gpu",
         "storage.shares",

@@ -46,6 +46,51 @@ class Admin(Section):
     )
 
 
+class Dhcp(Section):
+    """Who hands out addresses."""
+
+    provider: Literal["dnsmasq", "synology", "router"] = Field(
+        examples=["dnsmasq"],
+        description="`dnsmasq`: Deskside runs it on a host. `synology`, `router`: a person sets it up, and "
+        "Deskside checks the result.",
+    )
+    on: Label | None = Field(
+        None, examples=["ws1"], description="With `dnsmasq`: the managed host that runs it."
+    )
+    range: RangeField = Field(
+        examples=["10.20.0.100-10.20.0.199"],
+        description="Addresses for machines without a reservation. In the subnet, apart from "
+        "`load_balancer`.",
+    )
+    lease: int = Field(
+        43200, ge=300, le=2592000, description="Seconds for which an address is given; half of it to renew."
+    )
+
+
+class Dns(Section):
+    """Who knows the site's names."""
+
+    provider: Literal["dnsmasq", "synology", "router"] = Field(
+        examples=["dnsmasq"],
+        description="`dnsmasq`: Deskside runs it on a host. `synology`, `router`: a person sets it up, and "
+        "Deskside checks the result.",
+    )
+    on: Label | None = Field(
+        None, examples=["ws1"], description="With `dnsmasq`: the managed host that runs it."
+    )
+    server: IPv4Address | None = Field(
+        None,
+        examples=["10.20.0.20"],
+        description="With `synology` or `router`: the server's address; by default that of the storage host "
+        "that is not managed, or the gateway.",
+    )
+    forwarders: tuple[IPv4Address, ...] | None = Field(
+        None,
+        examples=["[10.20.0.1]"],
+        description="With `dnsmasq`: who knows all other names; by default the gateway. `[]`: nobody.",
+    )
+
+
 class Firewall(Section):
     """What is let in from outside."""
 
@@ -92,6 +137,12 @@ class Network(Section):
         "flat",
         description="How pods reach each other. `flat`: host routes, no overlay, no network policies. Fixed "
         "at the first apply.",
+    )
+    dhcp: Dhcp | None = Field(
+        None, description="Who hands out addresses; without it Deskside does not look after them."
+    )
+    dns: Dns | None = Field(
+        None, description="Who knows the site's names; without it the hosts know them by /etc/hosts alone."
     )
     firewall: Firewall = Field(Firewall(), description="What is let in from outside.")
     mtu: int | None = Field(

@@ -17,6 +17,7 @@ from deskside.resources.disks import WIPE_HINT, DataDisk
 from deskside.site.schema import DataDevice, Site
 from deskside.steps.baseline import INOTIFY, wanted_sysctls
 from deskside.steps.findings import failed, not_run, warning
+from deskside.steps.resolving import wrong_answers
 
 CLOCK_APART = 2.0
 """Seconds between servers: etcd and certificates bear this much."""
@@ -180,11 +181,46 @@ def _enough(key: str, live: str | None, wanted: str) -> bool:
     return live == wanted or (key in INOTIFY and live.isdigit() and int(live) >= int(wanted))
 
 
+def dhcp_servers(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Finding]:
+    """A second DHCP server: two of them hand out one address twice, or lead machines astray."""
+    del platform
+    for item in heard:
+        try:
+            found = json.loads(item.output.stdout) if item.output.status == 0 else None
+        except ValueError:
+            found = None
+        if not isinstance(found, list):
+            said = f"whether another DHCP server answers is not known: {_said(item.output)}"
+            yield not_run("dhcp", item.host, said)
+            continue
+        for server in found:
+            where = f"{server['server']} ({server['mac']})"
+            if server["server"] == str(site.network.gateway):
+                where = f"{where}, the router,"
+            said = f"a DHCP server at {where} answers on the network, and offers {server['offered']}"
+            hint = "switch it off, or let it be the site's: network.dhcp.provider: router"
+            yield failed("dhcp", server["server"], said, hint)
+
+
+def name_records(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Finding]:
+    """Records that a person has still to enter. A warning: the hosts know each other by /etc/hosts."""
+    del platform
+    provider = site.network.dns.provider if site.network.dns else ""
+    for item in heard:
+        wrong = list(wrong_answers(site, item.output))
+        if wrong:
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            hint = f"enter the site's records on the {provider}"
+            yield warning("records", item.host, f"seen from {item.host}, {wrong[0]}{more}", hint)
+
+
 JUDGES: Mapping[str, tuple[Judge, str]] = {
     "addresses": (addresses, "nobody has the API address or one of the load balancer"),
     "clock": (clocks, "the clocks of the servers agree"),
     "fsync": (fsync, "the disks of the servers are fast enough for etcd"),
     "data": (data, "the data disks are those that the site file names"),
+    "dhcp": (dhcp_servers, "no other DHCP server answers on the network"),
+    "records": (name_records, "the name server has every record of the site"),
     "homes": (homes, "the storage host answers for NFS"),
     "settings": (settings, "the kernel settings are right"),
 }

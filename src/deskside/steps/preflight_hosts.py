@@ -34,6 +34,7 @@ SERVER_CPUS = 2
 """kubeadm refuses fewer."""
 WORKER_MEMORY = GIB
 
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104  # looked for, not bound to
 NODE_PORTS = {10250: "kubelet", 7472: "speaker", 7946: "speaker"}
 SERVER_PORTS = {
     6443: "kube-apiserver",
@@ -120,6 +121,23 @@ def firewalls(site: Site, hosts: Mapping[str, Host]) -> Iterator[Finding]:
             else:
                 said = f"{name} loads /etc/nftables.conf, which flushes all rules, Kubernetes' included"
                 yield warning("firewall", name, said, "run on it: sudo systemctl disable nftables")
+
+
+def name_ports(site: Site, hosts: Mapping[str, Host]) -> Iterator[Finding]:
+    """Somebody else answers for names or addresses where ours is to."""
+    wanted = {53: (site.network.dns, "names (DNS)"), 67: (site.network.dhcp, "addresses (DHCP)")}
+    for port, (service, what) in wanted.items():
+        host = hosts.get(service.on or "") if service and service.provider == "dnsmasq" else None
+        if host is None:
+            continue
+        everywhere = (ANY_ADDRESS, "::", "*", str(host.spec.address))
+        for listener in host.facts.listeners:
+            if listener.port == port and listener.address in everywhere and listener.program != "dnsmasq":
+                program = listener.program or "a program"
+                said = f"port {port} on {host.name} is taken by {program}; the site's {what} need it"
+                hint = f"stop it, or name another host in network.{'dns' if port == 53 else 'dhcp'}.on"
+                yield failed("names", host.name, said, hint)
+                break
 
 
 def grown_paths(host: Host) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from deskside.errors import DesksideError
+from deskside.model.facts import Facts
 from deskside.model.finding import Finding
 from deskside.model.platform import Host, Platform
 from deskside.model.query import Json, ReadOutput
@@ -24,8 +25,11 @@ from deskside.site.values import AddressRange
 from deskside.steps.baseline import data_mounts, wanted_sysctls
 from deskside.steps.findings import fine, not_run
 from deskside.steps.judging import JUDGES, Heard, Probe
+from deskside.steps.names import serves_addresses
+from deskside.steps.resolving import names_question
 
 NFS_PORT = 2049
+DHCP_PORT = 67
 MOST_ADDRESSES = 512
 """Of a load-balancer range that is probed; a longer one is probed up to here."""
 
@@ -40,7 +44,13 @@ def probes(site: Site, platform: Platform) -> list[Probe]:
     """What is worth asking of the hosts that answered, in their present condition."""
     hosts = platform.hosts
     found = [*_address_probes(site, hosts), *_clock_probes(hosts), *_disk_probes(hosts)]
-    return [*found, *_nas_probes(site, hosts), *_setting_probes(hosts)]
+    return [
+        *found,
+        *_nas_probes(site, hosts),
+        *_setting_probes(hosts),
+        *_dhcp_probes(site, hosts),
+        *_name_probes(site, hosts),
+    ]
 
 
 def _joined(hosts: Iterable[Host]) -> bool:
@@ -111,6 +121,29 @@ def _setting_probes(hosts: Mapping[str, Host]) -> Iterator[Probe]:
         if not host.facts.writable_sysctls:
             argv = ("sysctl", "--ignore", *wanted_sysctls(host.facts))
             yield Probe("settings", name, ReadOutput(argv))
+
+
+def _dhcp_probes(site: Site, hosts: Mapping[str, Host]) -> Iterator[Probe]:
+    """Before ours answers for the first time; from then on `check network` asks."""
+    for name, host in hosts.items():
+        card = host.facts.interface_with(str(host.spec.address))
+        if card and serves_addresses(site, host.spec) and not listens(host.facts, DHCP_PORT):
+            question: Json = {"interface": card.name, "seconds": 1.5}
+            yield Probe("dhcp", name, _script("dhcp_probe.py", question, 20.0))
+
+
+def _name_probes(site: Site, hosts: Mapping[str, Host]) -> Iterator[Probe]:
+    """A name server that a person sets up: whether it has the site's records, seen from every host."""
+    if site.network.dns is not None and site.network.dns.provider != "dnsmasq":
+        for name in hosts:
+            yield Probe("records", name, names_question(site))
+
+
+def listens(facts: Facts, port: int) -> bool:
+    """Whether a dnsmasq listens on that UDP port."""
+    return any(
+        item.port == port and item.protocol == "udp" and item.program == "dnsmasq" for item in facts.listeners
+    )
 
 
 async def _ask(reader: HostReader, probes: Sequence[Probe]) -> list[Heard]:

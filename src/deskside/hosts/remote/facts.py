@@ -31,7 +31,10 @@ FOREIGN = {
     "k0s": ("/usr/local/bin/k0s", "/var/lib/k0s"),
 }
 UNIT_FOLDERS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
-WATCHED = ("systemd-networkd.service", "NetworkManager.service", "deskside-run-*")
+WATCHED = (
+    *("systemd-networkd.service", "systemd-resolved.service", "NetworkManager.service"),
+    *("firewalld.service", "nftables.service", "deskside-run-*"),
+)
 
 
 def present(path: str) -> bool:
@@ -115,6 +118,7 @@ def unit_facts() -> Raw:
     return {
         "networkd": "systemd-networkd.service" in units,
         "network_manager": "NetworkManager.service" in units,
+        "resolved": "systemd-resolved.service" in units,
         "firewalls": other_firewalls(units),
         "runs": runs,
     }
