@@ -9,6 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
 from deskside.site import generate
 from deskside.site.known import LATER_KEYS, LATER_VALUES, keys_of, settings
