@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
 
 from rack.docker import docker_before, docker_state
 from rack.platforms import OnRack, needs_root
+from rack.stranger import Scanner, plugged_in
 
 pytestmark = [pytest.mark.rack, needs_root]
 
@@ -20,22 +18,6 @@ DOCKER_HOST, PUBLISHED = "ws2", 8099
 PROGRAM = "/opt/deskside/libexec/firewall"
 INSIDE, OUTSIDE = 100, 150
 """Last bytes of the scanner's two addresses: the lower half of the subnet is let in, the upper is not."""
-SCAN = """
-import asyncio, json, sys
-source, host, ports = json.load(sys.stdin)
-async def reached(port):
-    try:
-        async with asyncio.timeout(2):
-            _, writer = await asyncio.open_connection(host, port, local_addr=(source, 0))
-    except OSError:
-        return False
-    writer.close()
-    return True
-async def main():
-    answers = await asyncio.gather(*map(reached, ports))
-    print(json.dumps([port for port, yes in zip(ports, answers) if yes]))
-asyncio.run(main())
-"""
 PUBLISH = f"""
 libraries=$(ldd /usr/bin/socat | grep -o '/[^ ]*')
 tar -cC / --dereference usr/bin/socat $libraries | docker import - socat >/dev/null
@@ -45,44 +27,11 @@ docker run --detach --name published --publish {PUBLISHED}:{PUBLISHED} socat \
 UNPUBLISH = "docker rm --force published; docker rmi socat"
 
 
-@dataclass
-class Scanner:
-    """A stranger's machine on the rack's switch."""
-
-    rack: OnRack
-    name: str = "dsk-scanner"
-
-    def address(self, number: int) -> str:
-        """One of its addresses."""
-        return f"{self.rack.rack.layout.prefix}{number}"
-
-    def open_ports(self, source: int, host: str, ports: list[int]) -> set[int]:
-        """Which of these TCP ports a connection from that address is let in to."""
-        argv = ["ip", "netns", "exec", self.name, sys.executable, "-c", SCAN]
-        question = json.dumps([self.address(source), host, ports])
-        done = subprocess.run(argv, input=question, capture_output=True, text=True, check=True, timeout=120)
-        return set(json.loads(done.stdout))
-
-
 @pytest.fixture(scope="module")
 def scanner(platform: OnRack) -> Iterator[Scanner]:
-    """Plugged into the switch, and taken away."""
-    found, bridge = Scanner(platform), platform.rack.layout.bridge
-    own, there = "dsk-scan0", "dsk-scan1"
-    enter = ["ip", "-n", found.name]
-    try:
-        for argv in (
-            ["ip", "netns", "add", found.name],
-            ["ip", "link", "add", own, "type", "veth", "peer", "name", there, "netns", found.name],
-            ["ip", "link", "set", own, "master", bridge, "up"],
-            *([*enter, "address", "add", f"{found.address(n)}/24", "dev", there] for n in (INSIDE, OUTSIDE)),
-            [*enter, "link", "set", there, "up"],
-        ):
-            subprocess.run(argv, check=True, capture_output=True, timeout=30)
+    """With an address that is let in, and one that is not."""
+    with plugged_in(platform, INSIDE, OUTSIDE) as found:
         yield found
-    finally:
-        subprocess.run(["ip", "netns", "delete", found.name], check=False, timeout=30)
-        subprocess.run(["ip", "link", "delete", own], check=False, capture_output=True, timeout=30)
 
 
 def restricted(platform: OnRack, name: str, network: str) -> OnRack:

@@ -51,8 +51,8 @@ class Dhcp(Section):
 
     provider: Literal["dnsmasq", "synology", "router"] = Field(
         examples=["dnsmasq"],
-        description="`dnsmasq`: Deskside runs it on a host. `synology`, `router`: a person sets it up, and "
-        "Deskside checks the result.",
+        description="`dnsmasq`: Deskside runs it on a host. `synology`, `router`: a person sets it up, with "
+        "what `deskside handout` prints.",
     )
     on: Label | None = Field(
         None, examples=["ws1"], description="With `dnsmasq`: the managed host that runs it."
@@ -72,8 +72,8 @@ class Dns(Section):
 
     provider: Literal["dnsmasq", "synology", "router"] = Field(
         examples=["dnsmasq"],
-        description="`dnsmasq`: Deskside runs it on a host. `synology`, `router`: a person sets it up, and "
-        "Deskside checks the result.",
+        description="`dnsmasq`: Deskside runs it on a host. `synology`, `router`: a person sets it up, with "
+        "what `deskside handout` prints.",
     )
     on: Label | None = Field(
         None, examples=["ws1"], description="With `dnsmasq`: the managed host that runs it."

@@ -52,14 +52,16 @@ class Heard:
 Judge = Callable[[Site, Platform, Sequence[Heard]], Iterator[Finding]]
 
 
-def _said(output: Output) -> str:
+def said_by(output: Output) -> str:
+    """The last line of what a program said that did not work."""
     if output.status is None:
         return "it ran out of time"
     lines = (output.stderr or output.stdout).strip().splitlines()
     return lines[-1] if lines else f"exit status {output.status}"
 
 
-def _object(output: Output) -> Mapping[str, object] | None:
+def object_of(output: Output) -> Mapping[str, object] | None:
+    """The JSON object that a program printed; None when it printed none."""
     try:
         found = json.loads(output.stdout) if output.status == 0 else None
     except ValueError:
@@ -70,10 +72,10 @@ def _object(output: Output) -> Mapping[str, object] | None:
 def addresses(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Finding]:
     """Somebody has the API's address, or one of the load balancer's."""
     for item in heard:
-        found = _object(item.output)
+        found = object_of(item.output)
         if found is None:
             said = f"{item.host} could not look who has the addresses of API and load balancer: "
-            said += _said(item.output)
+            said += said_by(item.output)
             yield not_run("addresses", item.host, said, "run as root with python3; then: deskside check")
             continue
         for text, mac in sorted(found.items(), key=lambda pair: IPv4Address(pair[0])):
@@ -99,7 +101,7 @@ def clocks(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[F
         try:
             clock = float(item.output.stdout)
         except ValueError:
-            yield not_run("clock", item.host, f"{item.host} did not tell its time: {_said(item.output)}")
+            yield not_run("clock", item.host, f"{item.host} did not tell its time: {said_by(item.output)}")
             continue
         # The clock was read somewhere between question and answer.
         offsets[item.host] = (clock - (item.before + item.after) / 2, (item.after - item.before) / 2)
@@ -123,10 +125,10 @@ def clocks(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[F
 def fsync(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Finding]:
     """The disk under etcd is slow to make a write safe. A warning: it may be a bad moment."""
     for item in heard:
-        found = _object(item.output)
+        found = object_of(item.output)
         taken = found.get("milliseconds") if found else None
         if not isinstance(taken, int | float):
-            said = f"the disk of {item.host} could not be timed: {_said(item.output)}"
+            said = f"the disk of {item.host} could not be timed: {said_by(item.output)}"
             yield warning("fsync", item.host, said, "see that /var/lib can be written and has space")
         elif taken > FSYNC_WANTED:
             said = (
@@ -155,7 +157,7 @@ def homes(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Fi
     nas = site.homes_host
     for item in heard:
         if item.output.status != 0:
-            said = f"{nas.name} ({nas.address}) does not answer {item.host} for NFS: {_said(item.output)}"
+            said = f"{nas.name} ({nas.address}) does not answer {item.host} for NFS: {said_by(item.output)}"
             path = site.storage.homes.source.path
             hint = f"switch NFS on there, and allow {site.network.subnet} to mount {path} with write access"
             yield failed("homes", item.host, said, hint)
@@ -190,7 +192,7 @@ def dhcp_servers(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iter
         except ValueError:
             found = None
         if not isinstance(found, list):
-            said = f"whether another DHCP server answers is not known: {_said(item.output)}"
+            said = f"whether another DHCP server answers is not known: {said_by(item.output)}"
             yield not_run("dhcp", item.host, said)
             continue
         for server in found:
@@ -210,7 +212,7 @@ def name_records(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iter
         wrong = list(wrong_answers(site, item.output))
         if wrong:
             more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-            hint = f"enter the site's records on the {provider}"
+            hint = f"enter what this prints: deskside handout {provider}"
             yield warning("records", item.host, f"seen from {item.host}, {wrong[0]}{more}", hint)
 
 

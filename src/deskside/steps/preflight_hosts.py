@@ -213,10 +213,10 @@ def power(site: Site, hosts: Mapping[str, Host]) -> Iterator[Finding]:
 def address(site: Site, hosts: Mapping[str, Host]) -> Iterator[Finding]:
     """The host has the address (and card) of the site file, and will have it tomorrow."""
     for name, host in hosts.items():
-        yield from _address_of(name, host)
+        yield from _address_of(site, name, host)
 
 
-def _address_of(name: str, host: Host) -> Iterator[Finding]:
+def _address_of(site: Site, name: str, host: Host) -> Iterator[Finding]:
     wanted, mac = str(host.spec.address), host.spec.mac
     card = host.facts.interface_with(wanted)
     if card is None:
@@ -227,7 +227,7 @@ def _address_of(name: str, host: Host) -> Iterator[Finding]:
     if mac and card.mac.lower() != mac:
         said = f"{wanted} is on a card with the MAC address {card.mac}, not {mac}"
         yield failed("address", name, said, "correct hosts[].mac, or look whether this is another machine")
-    elif card.dynamic:
+    elif card.dynamic and not (site.network.dhcp and mac):
         said = f"{name} has its address {wanted} from a DHCP lease"
         hint = f"reserve it for {card.mac} on the DHCP server, or set it on the host itself"
         # A MAC address in the site file says that somebody thought of a reservation.
