@@ -116,8 +116,8 @@ def router_handout(site: Site) -> Handout:
     steps = (
         "Enter the reservations, so that every host keeps its address.",
         "Set the range and the other DHCP settings; leave out what must never be handed out.",
-        "Enter the DNS records. A router that has no PTR or wildcard records cannot be the site's name server: "
-        "choose network.dns.provider: dnsmasq then.",
+        "Enter the DNS records. A router without PTR or wildcard records cannot be the site's name "
+        "server: choose network.dns.provider: dnsmasq then.",
         "Set the rules between networks, if the router has others than this one.",
         "Run: deskside check network",
     )
@@ -133,8 +133,8 @@ def synology_handout(site: Site, today: date) -> Handout:
         f"DNS Server > Zones > Create > Import zone: {forward}.zone as the master zone {forward}, then "
         f"{reverse}.zone as the master zone {reverse}.",
         "DNS Server > Resolution: enable forwarding to your router or provider, and limit it to the subnet.",
-        "Switch off the router's DHCP server. DHCP Server > Network interface > Edit: enable it with the range, "
-        "router, name server and domain below.",
+        "Switch off the router's DHCP server. DHCP Server > Network interface > Edit: enable it with the "
+        "range, router, name server and domain below.",
         "DHCP Server > DHCP clients > Reservation: enter the reservations.",
         "Run: deskside check network",
     )

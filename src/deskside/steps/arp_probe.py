@@ -1,9 +1,8 @@
 """Runs on a host, standard library only: who answers for addresses that nobody should have yet.
 
 Takes JSON on standard input, {"interface", "addresses", "seconds"}, and prints {address: MAC} of those that
-answered, separated by
-blanks where several did. The questions are ARP probes with sender 0.0.0.0 (RFC 5227), which put nothing into anybody's cache.
-Changes nothing; needs CAP_NET_RAW.
+answered, several of them separated by blanks. The questions are ARP probes with sender 0.0.0.0 (RFC 5227),
+which put nothing into anybody's cache. Changes nothing; needs CAP_NET_RAW.
 """
 
 import json
