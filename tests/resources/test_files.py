@@ -136,6 +136,14 @@ async def test_block_copes_with_a_lost_end_a_missing_newline_and_foreign_bytes()
     assert world.paths["/x"].content == expected
 
 
+async def test_a_first_block_stands_at_the_top_and_moves_there() -> None:
+    world = World()
+    world.write("/etc/hosts", f"{HOSTS}# BEGIN deskside site\n10.0.0.1 a\n# END deskside site\n# later\n")
+    await converge(Block("/etc/hosts", "site", "10.0.0.1 a", first=True), world)
+    top = b"# BEGIN deskside site\n10.0.0.1 a\n# END deskside site\n"
+    assert world.paths["/etc/hosts"].content == top + f"{HOSTS}# later\n".encode()
+
+
 async def test_block_makes_a_file_that_is_not_there() -> None:
     change = await converge(Block("/x", "s", "new"), World())
     assert change.summary == "write (new)"

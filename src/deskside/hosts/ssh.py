@@ -277,7 +277,7 @@ class Link:
 
     def _program_failed(self, status: int | None, errors: str) -> Exception:
         target, said = self.target, (errors.strip().splitlines() or ["it said nothing"])[-1]
-        if said.startswith("sudo:") or "sudoers" in said:
+        if said.startswith(("sudo:", "sudo-rs:")) or "sudoers" in said:
             rule = f"{target.user} ALL=(ALL) NOPASSWD: ALL"
             return Unreachable(
                 f"{target.user} may not use sudo without a password on {target.name}: {said}",

@@ -251,6 +251,8 @@ class Block:
     path: str
     name: str
     text: str
+    first: bool = False
+    """At the top of the file, for files whose first match counts; else where it is, or at the end."""
 
     @property
     def subject(self) -> str:
@@ -291,7 +293,7 @@ class Block:
         return found.kind != "file" or bool(found.mode & READABLE_BY_OTHERS)
 
     def within(self, old: str) -> str:
-        """The file's text with the block in its place, or at the end where it has none yet."""
+        """The file's text with the block in its place, or at the end (`first`: the top) if it has none."""
         begin, end = self._markers
         lines = _lines(old)
         names = [line.rstrip("\r\n") for line in lines]
@@ -300,6 +302,8 @@ class Block:
         body = self.text if self.text.endswith("\n") else f"{self.text}\n"
         block = [f"{begin}\n", body, f"{end}\n"] if self.text else []
         before = lines[:start]
+        if self.first:
+            return "".join([*block, *before, *lines[stop:]])
         if block and before and not before[-1].endswith("\n"):
             before[-1] += "\n"
         return "".join([*before, *block, *lines[stop:]])

@@ -31,7 +31,10 @@ INOTIFY = {
 }
 ROUTING = {"net.ipv4.ip_forward": "1"}
 BRIDGES = {"net.bridge.bridge-nf-call-iptables": "1", "net.bridge.bridge-nf-call-ip6tables": "1"}
-SLEEP = ("sleep.target", "suspend.target", "hibernate.target", "hybrid-sleep.target")
+SLEEP = (
+    *("sleep.target", "suspend.target", "hibernate.target", "hybrid-sleep.target"),
+    "suspend-then-hibernate.target",
+)
 POD_LINKS = ("cni*", "veth*", "cali*", "vxlan.calico", "flannel*", "cilium*", "lxc*")
 """Names of the links that pod networks make: nobody else may configure them."""
 
@@ -51,8 +54,7 @@ progress writes there would vanish below a mount. Not etcd: it wants the faster 
 @step(on=NODES, deadline=1200.0)
 def baseline(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
     """Prepare the host: name, packages, kernel, swap and folders."""
-    yield Hostname(host.name)
-    yield Block("/etc/hosts", "site", site_names(site))
+    yield from _names(site, host)
     # A server asks the directory, for `check`.
     directory = host.os.packages["directory"] if host.spec.is_server else ()
     yield Packages((*host.os.packages["baseline"], *directory))
@@ -61,6 +63,17 @@ def baseline(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
     yield from _links(host.facts)
     yield from _quiet(host.facts)
     yield from _folders(host.spec)
+
+
+def _names(site: Site, host: Host) -> Iterator[Resource]:
+    if host.facts.cloud_init:
+        # It would write both back at the next boot.
+        text = "# Written by Deskside.\npreserve_hostname: true\nmanage_etc_hosts: false\n"
+        yield File("/etc/cloud/cloud.cfg.d/99-zz-deskside.cfg", text)
+    yield Hostname(host.name)
+    # Installers write `127.0.1.1 ws1`. The first line with a name gives the full one, and the address that
+    # others are told.
+    yield Block("/etc/hosts", "site", site_names(site), first=True)
 
 
 def site_names(site: Site) -> str:
