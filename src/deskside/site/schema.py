@@ -13,7 +13,7 @@ from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from deskside.site.machines import Admin, DataDevice, HostSpec, Network, Role, Section, host_number
+from deskside.site.machines import Admin, DataDevice, HostSpec, Installer, Network, Role, Section, host_number
 from deskside.site.secrets import Secret, SecretSource
 from deskside.site.values import (
     AbsolutePath,
@@ -44,6 +44,7 @@ __all__ = [
     "HostSpec",
     "Identity",
     "Ingress",
+    "Installer",
     "Kubernetes",
     "LdapServer",
     "Memory",

@@ -54,7 +54,7 @@ progress writes there would vanish below a mount. Not etcd: it wants the faster 
 @step(on=NODES, deadline=1200.0)
 def baseline(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
     """Prepare the host: name, packages, kernel, swap and folders."""
-    yield from _names(site, host)
+    yield from names(site, host)
     # A server asks the directory, for `check`.
     directory = host.os.packages["directory"] if host.spec.is_server else ()
     yield Packages((*host.os.packages["baseline"], *directory))
@@ -65,7 +65,8 @@ def baseline(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
     yield from _folders(host.spec)
 
 
-def _names(site: Site, host: Host) -> Iterator[Resource]:
+def names(site: Site, host: Host) -> Iterator[Resource]:
+    """The host's own name, and those of the others, whatever an installer wrote."""
     if host.facts.cloud_init:
         # It would write both back at the next boot.
         text = "# Written by Deskside.\npreserve_hostname: true\nmanage_etc_hosts: false\n"
