@@ -10,8 +10,9 @@ import asyncio
 import json
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network
+from typing import TypeAlias
 
 from deskside.app.workspace import Workspace
 from deskside.errors import DesksideError
@@ -20,12 +21,15 @@ from deskside.model.artifact import Locked
 from deskside.model.query import ReadPath
 from deskside.site.schema import Site
 
+Seen: TypeAlias = Mapping[str, Sequence[str]]
+"""MAC -> the IPv4 addresses at which it was seen."""
 LEASES = ("/var/lib/misc/dnsmasq.leases", "/var/lib/deskside/dnsmasq.leases")
 """Where dnsmasq keeps its leases: Debian's own place, then Deskside's."""
 LARGEST = 4096
 """Addresses of a subnet that are still spoken to one by one."""
 DISCARD = 9
 """The port that nobody answers on: only the question for the MAC address matters."""
+CONNECT_SECONDS = 3.0
 PATIENCE = 1.5
 """Seconds in which a machine of the same network tells its MAC address."""
 
@@ -37,24 +41,28 @@ def mac_text(raw: str) -> str:
     return ":".join(part.zfill(2) for part in parts) if whole else ""
 
 
-def neighbours_of_ip(text: str) -> Mapping[str, str]:
-    """MAC -> IPv4 address, from `ip -json neighbour` (Linux)."""
+def neighbours_of_ip(text: str) -> Seen:
+    """From `ip -json neighbour` (Linux); those that answered lately come first."""
     try:
         rows = json.loads(text or "[]")
     except ValueError:
         return {}
-    found = {}
-    for row in rows if isinstance(rows, list) else ():
-        gone = {"FAILED", "INCOMPLETE"} & set(row.get("state", ()))
+    found: dict[str, list[str]] = {}
+    lately = sorted(rows if isinstance(rows, list) else (), key=lambda row: "REACHABLE" not in row["state"])
+    for row in lately:
+        gone = {"FAILED", "INCOMPLETE"} & set(row["state"])
         if not gone and (mac := mac_text(str(row.get("lladdr", "")))) and "." in str(row.get("dst", "")):
-            found[mac] = str(row["dst"])
+            found.setdefault(mac, []).append(str(row["dst"]))
     return found
 
 
-def neighbours_of_arp(text: str) -> Mapping[str, str]:
+def neighbours_of_arp(text: str) -> Seen:
     """The same, from `arp -an` (a Mac leaves out leading zeros)."""
-    lines = re.findall(r"\((\d+\.\d+\.\d+\.\d+)\) at (\S+)", text)
-    return {mac: address for address, raw in lines if (mac := mac_text(raw))}
+    found: dict[str, list[str]] = {}
+    for address, raw in re.findall(r"\((\d+\.\d+\.\d+\.\d+)\) at (\S+)", text):
+        if mac := mac_text(raw):
+            found.setdefault(mac, []).append(address)
+    return found
 
 
 def leases_of(text: str) -> Mapping[str, str]:
@@ -72,12 +80,33 @@ def leases_of(text: str) -> Mapping[str, str]:
 
 
 async def discovered(workspace: Workspace) -> Mapping[str, str]:
-    """Current address by host, for the managed hosts whose MAC address was seen; leases count most."""
-    macs = {spec.mac: spec.name for spec in workspace.site.managed_hosts if spec.mac}
-    near, leased = await asyncio.gather(_neighbours(workspace.site.network.subnet), _leases(workspace))
-    seen = {**near, **leased}
-    found = {macs[mac]: address for mac, address in seen.items() if mac in macs}
-    return {name: found[name] for name in _in_order(workspace.site) if name in found}
+    """Current address by host, for the managed hosts whose MAC address was seen and that take SSH there."""
+    site = workspace.site
+    near, leased = await asyncio.gather(_neighbours(site.network.subnet), _leases(workspace))
+    places: dict[str, list[str]] = {}
+    for name in _in_order(site):
+        mac = site.host(name).mac or ""
+        # A neighbour may be remembered at addresses that it has left.
+        places[name] = [*dict.fromkeys([*([leased[mac]] if mac in leased else ()), *near.get(mac, ())])]
+    port = site.admin.port or 22
+    answers = await asyncio.gather(*(_first_open(tried, port) for tried in places.values()))
+    return {name: address for name, address in zip(places, answers, strict=True) if address}
+
+
+async def _first_open(addresses: Sequence[str], port: int) -> str:
+    """The first of the addresses that takes a connection; empty when none does."""
+
+    async def opens(address: str) -> bool:
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, writer = await asyncio.open_connection(address, port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    answers = await asyncio.gather(*map(opens, addresses))
+    return next((address for address, open_ in zip(addresses, answers, strict=True) if open_), "")
 
 
 def _in_order(site: Site) -> Iterator[str]:
@@ -86,7 +115,7 @@ def _in_order(site: Site) -> Iterator[str]:
     yield from sorted((spec.name for spec in site.managed_hosts), key=lambda name: name != dhcp)
 
 
-async def _neighbours(subnet: IPv4Network) -> Mapping[str, str]:
+async def _neighbours(subnet: IPv4Network) -> Seen:
     if subnet.num_addresses <= LARGEST:
         _speak_to([*subnet.hosts()])
         await asyncio.sleep(PATIENCE)

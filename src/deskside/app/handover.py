@@ -50,12 +50,11 @@ if [ -e no-account ]; then
 elif [ -e keys ]; then
     runuser -u {user} -- env HOME="$(cat home)" sh -c 'cat > ~/.ssh/authorized_keys' < keys
 fi
-systemctl --quiet disable {undo}.timer
+systemctl --quiet disable --now {undo}.timer
 rm -f {units}
 cd /
 rm -rf "$place-undoing"
 systemctl daemon-reload
-systemctl --no-block stop {undo}.timer
 """
 
 _SNAPSHOT = """
