@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,7 @@ import asyncssh
 import pytest
 
 from deskside.app.handover import DROP_IN, PLACE, SUDOERS, UNDO
-from deskside.lab.spec import RackSpec, workstations
-from rack.conftest import FAILED
-from rack.platforms import OnRack, needs_root, rack_up
+from rack.platforms import OnRack, needs_root
 
 pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(400)]
 
@@ -41,21 +38,16 @@ systemctl list-unit-files --no-legend --no-pager
 """
 
 
-@pytest.fixture(scope="module")
-def host(request: pytest.FixtureRequest) -> Iterator[OnRack]:
-    failed = request.config.stash.setdefault(FAILED, [])
-    with rack_up(RackSpec("h-adopt", workstations(1, 1)), failed) as rack:
-        yield rack
-
-
 @pytest.fixture
-def fresh(host: OnRack) -> OnRack:
+def fresh(contacted: OnRack) -> OnRack:
     """The host as its installer left it, and a site file that says so."""
-    host.shell(HOST, FRESH)
-    secret = host.rack.folder / "installer.secret"
+    contacted.shell(HOST, FRESH)
+    secret = contacted.rack.folder / "installer.secret"
     secret.touch(0o600)
     secret.write_text(f"{PASSWORD}\n")
-    return host.with_site("adopt", ("admin: {user: ops,", "admin: {user: ops, installer: {user: installer},"))
+    return contacted.with_site(
+        "adopt", ("admin: {user: ops,", "admin: {user: ops, installer: {user: installer},")
+    )
 
 
 def adopted(rack: OnRack, *words: str, code: int = 0) -> dict[str, Any]:
