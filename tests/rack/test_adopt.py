@@ -193,10 +193,10 @@ def test_a_key_without_its_private_half_is_found_before_the_door_closes(fresh: O
     assert_as_before(fresh)
 
 
-@pytest.mark.parametrize("then", ["nothing more", "power lost"])
+@pytest.mark.parametrize("then", ["nothing more", pytest.param("power lost", marks=pytest.mark.long)])
 def test_killed_after_the_door_is_closed_the_host_puts_itself_back(fresh: OnRack, then: str) -> None:
     # Every new connection is slow from here on: the kill comes before the one that would say all is well.
-    fresh.shell(HOST, "echo 'sleep 3' > /etc/ssh/sshrc")
+    fresh.shell(HOST, "echo 'sleep 1.5' > /etc/ssh/sshrc")
     secret = str(fresh.rack.folder / "installer.secret")
     argv = fresh.argv("adopt", HOST, "--password-file", secret, "--yes")
     with subprocess.Popen(argv, env=fresh.environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as run:

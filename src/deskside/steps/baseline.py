@@ -35,6 +35,7 @@ SLEEP = (
     *("sleep.target", "suspend.target", "hibernate.target", "hybrid-sleep.target"),
     "suspend-then-hibernate.target",
 )
+LOOPBACK_NAME = r"127\.0\.1\.1\s.*"
 POD_LINKS = ("cni*", "veth*", "cali*", "vxlan.calico", "flannel*", "cilium*", "lxc*")
 """Names of the links that pod networks make: nobody else may configure them."""
 
@@ -72,9 +73,9 @@ def names(site: Site, host: Host) -> Iterator[Resource]:
         text = "# Written by Deskside.\npreserve_hostname: true\nmanage_etc_hosts: false\n"
         yield File("/etc/cloud/cloud.cfg.d/99-zz-deskside.cfg", text)
     yield Hostname(host.name)
-    # Installers write `127.0.1.1 ws1`. The first line with a name gives the full one, and the address that
-    # others are told.
-    yield Block("/etc/hosts", "site", site_names(site), first=True)
+    # The first line with a name gives the full one. Installers write `127.0.1.1 ws1`, which every program on
+    # the host would take before the address that the others know.
+    yield Block("/etc/hosts", "site", site_names(site), first=True, instead=LOOPBACK_NAME)
 
 
 def site_names(site: Site) -> str:
