@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -38,10 +41,15 @@ systemctl list-unit-files --no-legend --no-pager
 """
 
 
+def as_installed(rack: OnRack, host: str) -> None:
+    """What an installer would have done, done at the host's console."""
+    rack.shell(host, FRESH)
+
+
 @pytest.fixture
 def fresh(contacted: OnRack) -> OnRack:
     """The host as its installer left it, and a site file that says so."""
-    contacted.shell(HOST, FRESH)
+    as_installed(contacted, HOST)
     secret = contacted.rack.folder / "installer.secret"
     secret.touch(0o600)
     secret.write_text(f"{PASSWORD}\n")
@@ -112,6 +120,49 @@ def test_a_fresh_host_is_taken_over_by_key(fresh: OnRack) -> None:
     again = adopted(fresh, "--yes")
     assert again["outcome"] == "already"
     assert fresh.shell(HOST, WHAT_THERE_IS) == before
+
+
+def typed_at_a_terminal(argv: list[str], answers: dict[str, str]) -> tuple[str, int]:
+    """Run a command on a terminal of its own; to each question its answer. What was shown, exit status."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(argv[0], argv)
+    shown, left = "", dict(answers)
+    while True:
+        try:
+            data = os.read(terminal, 4096)
+        except OSError:  # the other end was closed
+            break
+        shown += data.decode(errors="replace")
+        for question in [question for question in left if question in shown]:
+            os.write(terminal, f"{left.pop(question)}\n".encode())
+    assert not left, f"never asked: {left}\n{shown}"
+    return shown, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_person_types_one_password_for_all_hosts(fresh: OnRack) -> None:
+    # A key of the person's own opens the account on one of them; sudo wants the password all the same.
+    as_installed(fresh, "ws1")
+    key = fresh.rack.layout.key.with_suffix(".pub").read_text().strip()
+    keys = f"mkdir -p ~/.ssh && echo '{key}' > ~/.ssh/authorized_keys"
+    fresh.shell("ws1", f'runuser -u installer -- sh -c "cd; HOME=/home/installer; {keys}"')
+    answers = {"Password of installer on the hosts": PASSWORD, "Take over ws1, ws2?": "y"}
+    shown, status = typed_at_a_terminal(fresh.argv("adopt", "ws1", "ws2"), answers)
+    assert status == 0, shown
+    assert shown.count("Password of") == 1
+    assert PASSWORD not in shown
+    for name in ("ws1", "ws2"):
+        assert f"{name}: is taken over: it lets in keys only" in shown
+        assert fresh.shell(name, "hostname -f").strip() == f"{name}.{fresh.rack.layout.domain}"
+    assert by_key(fresh)
+
+
+def test_a_person_who_says_no_has_changed_nothing(fresh: OnRack) -> None:
+    answers = {"Password of installer on the hosts": PASSWORD, f"Take over {HOST}?": "n"}
+    shown, status = typed_at_a_terminal(fresh.argv("adopt", HOST), answers)
+    assert status == 1
+    assert "declined; nothing was changed" in shown
+    assert_as_before(fresh)
 
 
 def test_the_installers_account_goes_where_the_site_file_says_so(fresh: OnRack) -> None:
@@ -218,6 +269,19 @@ def test_killed_after_the_door_is_closed_the_host_puts_itself_back(fresh: OnRack
     fresh.shell(HOST, "rm /etc/ssh/sshrc")
     assert_as_before(fresh)
     assert adopted(fresh, "--yes")["outcome"] == "adopted", "and a second run goes through"
+
+
+def test_interrupted_it_puts_the_host_back_before_it_ends(fresh: OnRack) -> None:
+    fresh.shell(HOST, "echo 'sleep 1.5' > /etc/ssh/sshrc")
+    secret = str(fresh.rack.folder / "installer.secret")
+    argv = fresh.argv("adopt", HOST, "--password-file", secret, "--yes")
+    with subprocess.Popen(argv, env=fresh.environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as run:
+        fresh.shell(HOST, f"until [ -e {DROP_IN} ]; do sleep 0.05; done")
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 130, said
+    fresh.shell(HOST, "rm /etc/ssh/sshrc")
+    assert_as_before(fresh)
 
 
 def test_a_host_at_another_address_is_told_how_to_come_to_its_own(fresh: OnRack) -> None:

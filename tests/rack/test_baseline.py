@@ -65,7 +65,14 @@ def test_the_full_name_is_that_of_the_site(based: OnRack) -> None:
 
 EVERYTHING = "/etc/systemd/network/99-everything.network"
 POD_LINK = f"""
-printf '[Match]\\nName=*\\n[Network]\\nIPv6AcceptRA=no\\nLinkLocalAddressing=no\\nAddress=192.0.2.9/24\\n' > {EVERYTHING}
+cat > {EVERYTHING} <<'END'
+[Match]
+Name=*
+[Network]
+IPv6AcceptRA=no
+LinkLocalAddressing=no
+Address=192.0.2.9/24
+END
 ip link add cali00f26 type veth peer name f26peer
 ip address add 10.42.26.1/32 dev cali00f26
 ip link set cali00f26 up
