@@ -77,6 +77,11 @@ def os_of(facts: Facts) -> HostOs | None:
     return None
 
 
+def served_systems() -> str:
+    """The operating systems that plug-ins serve, for a person: `debian 12/13, ubuntu 24.04`."""
+    return ", ".join(f"{system.id} {'/'.join(system.versions)}" for system in all_oses())
+
+
 def chosen_addons(site: Site) -> tuple[AddOn, ...]:
     """The add-ons that a site has. This version has no choice: every site has them all."""
     del site
@@ -108,10 +113,9 @@ def make_platform(
         else:
             hosts[spec.name] = Host(spec, found, system)
     if unknown:
-        served = ", ".join(f"{system.id} {'/'.join(system.versions)}" for system in all_oses())
         raise CheckFailed(
             f"no support for this operating system: {'; '.join(unknown)}",
-            hint=f"supported: {served}; a new one is one file in oses/",
+            hint=f"supported: {served_systems()}; a new one is one file in oses/",
         )
     return Platform(
         train=train,

@@ -3,7 +3,8 @@
     DesksideError 1            also: the plan was declined
      +-- UsageError 2          a wrong flag or argument
      +-- SiteError 3           the site file, the train or the lock cannot be used as they stand
-     +-- Unreachable 4         no connection, unknown or changed host key, refused sudo
+     +-- Unreachable 4         no connection, unknown or changed host key
+     |    +-- LoginRefused     the host answers, and refuses the login or sudo
      +-- CheckFailed 5         a finding of check or verify failed, or could not run
      +-- StepFailed 6          a change was made or tried on a host and did not succeed
      |    +-- Busy             the same, but somebody else holds what is needed: may be retried
@@ -77,6 +78,10 @@ class Unreachable(DesksideError):
     """A host cannot be worked on: no connection, a host key that is not pinned, or sudo that refuses."""
 
     exit_code = 4
+
+
+class LoginRefused(Unreachable):
+    """The host answers, and refuses the login or sudo: another key or a password may succeed."""
 
 
 class CheckFailed(DesksideError):

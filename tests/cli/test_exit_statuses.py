@@ -24,6 +24,7 @@ STATUSES = {
     "UsageError": 2,
     "SiteError": 3,
     "Unreachable": 4,
+    "LoginRefused": 4,
     "CheckFailed": 5,
     "StepFailed": 6,
     "Busy": 6,

@@ -204,7 +204,7 @@ def declare(
 
 def make_platform(*names: str, roles: dict[str, tuple[Role, ...]] | None = None) -> Platform:
     """Hosts of these names; the first is server and worker, the others workers, unless `roles` says."""
-    os = HostOs("debian", ("12",), {}, "")
+    os = HostOs("debian", ("12",), {}, (), "")
     hosts = {}
     for number, name in enumerate(names):
         default = (Role.SERVER, Role.WORKER) if number == 0 else (Role.WORKER,)

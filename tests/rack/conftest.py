@@ -61,3 +61,11 @@ def bare(request: pytest.FixtureRequest) -> Iterator[OnRack]:
 def rack(bare: OnRack) -> Rack:
     """The same small rack, for tests that need its hosts alone."""
     return bare.rack
+
+
+@pytest.fixture(scope="package")
+def contacted(request: pytest.FixtureRequest) -> Iterator[OnRack]:
+    """Two workstations and a NAS for first contact and baseline; a test leaves a host that can be entered."""
+    failed = request.config.stash.setdefault(FAILED, [])
+    with rack_up(RackSpec("h-adopt", workstations(1, 1)), failed) as rack:
+        yield rack

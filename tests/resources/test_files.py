@@ -136,6 +136,22 @@ async def test_block_copes_with_a_lost_end_a_missing_newline_and_foreign_bytes()
     assert world.paths["/x"].content == expected
 
 
+async def test_a_first_block_stands_at_the_top_and_moves_there() -> None:
+    world = World()
+    world.write("/etc/hosts", f"{HOSTS}# BEGIN deskside site\n10.0.0.1 a\n# END deskside site\n# later\n")
+    await converge(Block("/etc/hosts", "site", "10.0.0.1 a", first=True), world)
+    top = b"# BEGIN deskside site\n10.0.0.1 a\n# END deskside site\n"
+    assert world.paths["/etc/hosts"].content == top + f"{HOSTS}# later\n".encode()
+
+
+def test_lines_that_contradict_a_block_go_and_others_stay() -> None:
+    block = Block("/etc/hosts", "site", "10.0.0.1 a", instead=r"127\.0\.1\.1\s.*")
+    text = block.within("127.0.0.1 localhost\n 127.0.1.1\ta.old a\n# 127.0.1.1 stays\n127.0.1.10 b\n")
+    kept = "127.0.0.1 localhost\n# 127.0.1.1 stays\n127.0.1.10 b\n"
+    assert text == f"{kept}# BEGIN deskside site\n10.0.0.1 a\n# END deskside site\n"
+    assert block.within(text) == text
+
+
 async def test_block_makes_a_file_that_is_not_there() -> None:
     change = await converge(Block("/x", "s", "new"), World())
     assert change.summary == "write (new)"

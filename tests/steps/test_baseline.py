@@ -67,6 +67,23 @@ def test_names_of_the_site() -> None:
     assert isinstance(block, Block)
 
 
+def test_the_full_name_stands_before_what_an_installer_wrote() -> None:
+    block = resources()["block site in /etc/hosts"]
+    assert isinstance(block, Block)
+    installed = "127.0.0.1\tlocalhost\n127.0.1.1\tws1\n"
+    once = block.within(installed)
+    assert once.splitlines()[1] == "10.20.0.11 ws1.lab.example ws1"
+    assert once.endswith("# END deskside site\n127.0.0.1\tlocalhost\n")
+    assert block.within(once) == once
+
+
+def test_cloud_init_leaves_the_names_alone() -> None:
+    path = "/etc/cloud/cloud.cfg.d/99-zz-deskside.cfg"
+    assert f"file {path}" not in resources()
+    text = text_of(resources(cloud_init=True), path)
+    assert "preserve_hostname: true\nmanage_etc_hosts: false\n" in text
+
+
 def test_f29_inotify_limits_are_raised_and_never_lowered() -> None:
     sysctls = resources()["sysctls baseline"]
     assert isinstance(sysctls, Sysctls)
@@ -187,6 +204,6 @@ def test_f22_the_site_agrees_with_itself_when_it_is_cut_off() -> None:
 
 
 def test_every_system_has_the_same_capabilities() -> None:
-    capabilities = {"baseline", "time", "names", "failover", "nfs", "directory"}
+    capabilities = {"baseline", "time", "names", "failover", "nfs", "directory", "upgrades"}
     assert set(DEBIAN.packages) == set(UBUNTU.packages) == capabilities
     assert {"conntrack", "mount"} <= set(DEBIAN.packages["baseline"]), "kubeadm refuses without them"

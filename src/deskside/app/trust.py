@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from deskside.app.workspace import Workspace
@@ -32,24 +32,29 @@ class Seen:
 
 async def look_at_keys(workspace: Workspace, only: Collection[str] | None = None) -> tuple[Seen, ...]:
     """The keys of the managed hosts (or of `only` these), in site-file order."""
-    pins = Pins(workspace.pins)
     specs = [spec for spec in workspace.site.managed_hosts if only is None or spec.name in only]
-    return tuple(await asyncio.gather(*(_look(workspace, pins, spec) for spec in specs)))
+    return await look_at_places(workspace, [(spec, str(spec.address)) for spec in specs])
+
+
+async def look_at_places(workspace: Workspace, places: Sequence[tuple[HostSpec, str]]) -> tuple[Seen, ...]:
+    """The keys of hosts at the addresses where they answer now, compared with what is pinned for them."""
+    pins = Pins(workspace.pins)
+    return tuple(await asyncio.gather(*(_look(workspace, pins, spec, address) for spec, address in places)))
 
 
 def pin(workspace: Workspace, seen: Seen) -> None:
-    """Pin the key that was seen, in place of any other of that host."""
+    """Pin the key that was seen for the host's name and address, in place of any other of that host."""
     assert seen.key is not None
-    Pins(workspace.pins).put(seen.host, seen.address, seen.key)
+    Pins(workspace.pins).put(seen.host, str(workspace.site.host(seen.host).address), seen.key)
 
 
-async def _look(workspace: Workspace, pins: Pins, spec: HostSpec) -> Seen:
-    address = str(spec.address)
+async def _look(workspace: Workspace, pins: Pins, spec: HostSpec, address: str) -> Seen:
+    own = str(spec.address)
     try:
-        kinds = pins.kinds(spec.name, address)
+        kinds = pins.kinds(spec.name, own)
         found = await scan_host_key(address, workspace.site.admin.port, kinds)
     except Unreachable as error:
         return Seen(spec.name, address, error=error)
-    known = pins.fingerprints(spec.name, address)
+    known = pins.fingerprints(spec.name, own)
     pinned = found.fingerprint in known
     return Seen(spec.name, address, found, "" if pinned else ", ".join(sorted(known)), pinned)

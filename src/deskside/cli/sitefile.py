@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from deskside.cli.options import as_json, on_terminal, open_workspace, run
-from deskside.errors import SiteError, Unreachable, UsageError
+from deskside.cli.fingerprints import accepted, fingerprint_option, typed_fingerprints
+from deskside.cli.options import as_json, open_workspace, run
+from deskside.errors import SiteError, Unreachable
 
 
 @click.command()
@@ -44,13 +45,7 @@ def validate(ctx: click.Context, as_json: bool) -> None:
 
 
 @click.command()
-@click.option(
-    "--fingerprint",
-    "fingerprints",
-    multiple=True,
-    metavar="HOST=SHA256:...",
-    help="Accept this key without asking, if the host has it. Repeatable.",
-)
+@fingerprint_option
 @click.pass_context
 def trust(ctx: click.Context, fingerprints: tuple[str, ...]) -> None:
     """Show the hosts' SSH keys, and pin those that a person accepts.
@@ -66,12 +61,7 @@ def trust(ctx: click.Context, fingerprints: tuple[str, ...]) -> None:
     from deskside.app.trust import Seen, look_at_keys, pin
 
     workspace = open_workspace(ctx)
-    typed = dict(_typed(item) for item in fingerprints)
-    known = {spec.name for spec in workspace.site.managed_hosts}
-    if unknown := sorted(set(typed) - known):
-        raise UsageError(
-            f"no managed host is called {', '.join(unknown)}", hint=f"hosts: {', '.join(sorted(known))}"
-        )
+    typed = typed_fingerprints(fingerprints, [spec.name for spec in workspace.site.managed_hosts])
 
     async def keys() -> tuple[Seen, ...]:
         return await look_at_keys(workspace, only=set(typed) or None)
@@ -83,39 +73,13 @@ def trust(ctx: click.Context, fingerprints: tuple[str, ...]) -> None:
         elif seen.error is not None:
             click.echo(f"{seen.host}: {seen.error.message}", err=True)
             failed.append(seen.host)
-        elif _accepted(seen, typed.get(seen.host)):
+        elif accepted(seen, typed.get(seen.host), "deskside trust"):
             pin(workspace, seen)
             click.echo(f"{seen.host}: pinned in {workspace.pins}")
         else:
             failed.append(seen.host)
     if failed:
         raise Unreachable(f"not pinned: {', '.join(failed)}", hint="run deskside trust again")
-
-
-def _typed(item: str) -> tuple[str, str]:
-    host, separator, fingerprint = item.partition("=")
-    if not separator or not fingerprint.startswith("SHA256:"):
-        raise UsageError(f"--fingerprint {item}: write HOST=SHA256:...")
-    return host, fingerprint
-
-
-def _accepted(seen: object, typed: str | None) -> bool:
-    from deskside.app.trust import Seen
-
-    assert isinstance(seen, Seen)
-    if typed is not None:
-        if typed == seen.fingerprint:
-            return True
-        click.echo(f"{seen.host}: has {seen.fingerprint}, not {typed}; nothing pinned", err=True)
-        return False
-    warning = f" THE PINNED KEY WAS ANOTHER ONE: {seen.was}." if seen.was else ""
-    if not on_terminal():
-        raise UsageError(
-            f"{seen.host} has the key {seen.fingerprint}, and there is no terminal to ask on.{warning}",
-            hint=f"compare it, then run: deskside trust --fingerprint {seen.host}={seen.fingerprint}",
-        )
-    click.echo(f"{seen.host} ({seen.address}) has the key {seen.fingerprint}.{warning}")
-    return click.confirm("Is it the host's own?", default=False)
 
 
 @click.command()

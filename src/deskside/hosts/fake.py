@@ -72,6 +72,7 @@ SERVICES = {
     "containerd": ("containerd.service",),
     "docker.io": ("docker.service", "docker.socket"),
     "nftables": (),
+    "unattended-upgrades": ("unattended-upgrades.service", "apt-daily.timer", "apt-daily-upgrade.timer"),
     "nfs-common": ("rpcbind.service",),
 }
 SYSCTLS = {

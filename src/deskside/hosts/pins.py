@@ -70,7 +70,7 @@ class Pins:
         return tuple(dict.fromkeys(key.get_algorithm() for key in self.trusted(name, address)[0]))
 
     def put(self, name: str, address: str, key: HostKey) -> None:
-        """Pin `key`, and nothing else, for a host; the file is replaced as a whole."""
+        """Pin `key`, and nothing else, for a host by name and address; the file is replaced as a whole."""
         lines = [line for line in self._text().splitlines() if not _about(line, {name, address})]
         lines.append(f"{name},{address} {key.line}")
         self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,13 +12,14 @@ import os
 import shlex
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from deskside.errors import StepFailed, Unreachable
+from deskside.errors import LoginRefused, StepFailed, Unreachable
 from deskside.hosts import remote
 from deskside.hosts.pins import Pins, scan_host_key
+from deskside.site.secrets import Secret
 
 if TYPE_CHECKING:
     import asyncssh
@@ -33,7 +34,8 @@ BACK_OFF = (0.3, 0.8, 2.0, 4.0)
 """Seconds before each further try, when a server hangs up before it says who it is (MaxStartups, F5)."""
 MESSAGES = (b'{"progress"', b'{"started"', b'{"wanted"')
 """How lines begin that come before the answer."""
-INSTALL_PYTHON = "{sudo}apt-get -qy update && {sudo}apt-get -qy --no-install-recommends install python3"
+INSTALL_PYTHON = "apt-get -qy update && apt-get -qy --no-install-recommends install python3"
+NOT_FOUND = 127
 
 Listener: TypeAlias = Callable[[Mapping[str, object]], None]
 
@@ -55,14 +57,29 @@ class Target:
     """Public keys; the private key lies beside each."""
     bootstrap: bool = False
     """May python3 be installed when the host has none?"""
+    password: Secret | None = field(default=None, repr=False)
+    """Of the user, for a login without a key and for sudo; only for a host that is not taken over yet."""
 
 
-def launcher(user: str) -> str:
-    """The command line that runs the remote program as root, whatever the login shell."""
-    sudo = "" if user == "root" else "sudo -n -- "
-    program = f"exec {sudo}python3 -I -S -c {shlex.quote(remote.BOOT)}"
+ASK_SUDO = "sudo -k -n -- true"
+"""Succeeds where sudo wants no password; `-k` keeps it from remembering one."""
+
+
+def launcher(user: str, *, password: bool = False) -> str:
+    """The command line that runs the remote program as root, whatever the login shell.
+
+    With `password` the first line of standard input is sudo's.
+    """
+    program = f"exec {as_root(user, password=password)}python3 -I -S -c {shlex.quote(remote.BOOT)}"
     script = f"command -v python3 >/dev/null 2>&1 || exit {remote.NO_PYTHON}; {program}"
     return f"sh -c {shlex.quote(script)}"
+
+
+def as_root(user: str, *, password: bool = False) -> str:
+    """What stands before a command line that root is to run."""
+    # sudo reads byte by byte, no further than the end of the line.
+    asking = "-k -S -p ''" if password else "-n"
+    return "" if user == "root" else f"sudo {asking} -- "
 
 
 def private_keys(public: Sequence[Path]) -> list[asyncssh.SSHKeyPair]:
@@ -105,6 +122,7 @@ class Link:
         self._opening = asyncio.Lock()
         self._channels = asyncio.Semaphore(CHANNELS)
         self._command = launcher(target.user)
+        self._first_line = b""
 
     async def open(self) -> None:
         """Connect if there is no connection. Raises Unreachable, with what to do about it."""
@@ -121,6 +139,22 @@ class Link:
         async with self._opening:
             if self._connection is None or self._connection.is_closed():
                 self._connection = await self._connected()
+                await self._learn_sudo(self._connection)
+
+    async def _learn_sudo(self, connection: asyncssh.SSHClientConnection) -> None:
+        """A fresh installation's sudo asks for a password, which goes over standard input."""
+        import asyncssh
+
+        password = self.target.password
+        if password is None or self.target.user == "root":
+            return
+        try:
+            asked = await connection.run(ASK_SUDO, check=False, timeout=LOGIN_SECONDS)
+        except (OSError, asyncssh.Error) as error:
+            raise Lost(str(error) or type(error).__name__) from None
+        needed = asked.exit_status != 0
+        self._command = launcher(self.target.user, password=needed)
+        self._first_line = f"{password.reveal()}\n".encode() if needed else b""
 
     async def renew(self) -> None:
         """Log in anew, whatever the present connection is like; it is kept when that fails.
@@ -168,7 +202,7 @@ class Link:
 
     def _login_refused(self, reason: str) -> Unreachable:
         target = self.target
-        return Unreachable(
+        return LoginRefused(
             f"{target.name} ({target.address}) refuses the login of {target.user}: {reason}",
             hint=f"run: ssh-copy-id {target.user}@{target.address}, or list its key in admin.keys",
         )
@@ -192,6 +226,7 @@ class Link:
                 return await other_keys(target)
 
         trusted = self.pins.trusted(target.name, target.address)
+        password = target.password.reveal() if target.password is not None else None
         connection, _ = await asyncssh.create_connection(
             Client,
             target.address,
@@ -200,7 +235,8 @@ class Link:
             client_keys=private_keys(target.keys) or None,
             agent_path=None,
             known_hosts=trusted,
-            preferred_auth="publickey",
+            preferred_auth="publickey" if password is None else "password,keyboard-interactive,publickey",
+            password=password,
             keepalive_interval=KEEPALIVE[0],
             keepalive_count_max=KEEPALIVE[1],
             connect_timeout=CONNECT_SECONDS,
@@ -259,7 +295,7 @@ class Link:
             try:
                 # A launcher that ends at once reads nothing; its status says why.
                 with suppress(BrokenPipeError):
-                    process.stdin.write(request)
+                    process.stdin.write(self._first_line + request)
                     if feed is None:
                         process.stdin.write_eof()
                 rest = await _lines(process, listen, feed)
@@ -288,9 +324,21 @@ class Link:
 
     def _program_failed(self, status: int | None, errors: str) -> Exception:
         target, said = self.target, (errors.strip().splitlines() or ["it said nothing"])[-1]
-        if said.startswith("sudo:") or "sudoers" in said:
+        if status == NOT_FOUND and "sudo" in said:
+            return LoginRefused(
+                f"{target.name} ({target.address}) has no sudo",
+                hint=f"as root on {target.name}: apt-get install sudo && adduser {target.user} sudo",
+                detail=errors,
+            )
+        if said.startswith(("sudo:", "sudo-rs:")) or "sudoers" in said:
+            if target.password is not None:
+                return LoginRefused(
+                    f"sudo on {target.name} refuses {target.user} or the password: {said}",
+                    hint=f"is {target.user} in the group sudo? look on {target.name}: id {target.user}",
+                    detail=errors,
+                )
             rule = f"{target.user} ALL=(ALL) NOPASSWD: ALL"
-            return Unreachable(
+            return LoginRefused(
                 f"{target.user} may not use sudo without a password on {target.name}: {said}",
                 hint=f"on {target.name}, put this line into /etc/sudoers.d/deskside: {rule}",
                 detail=errors,
@@ -301,7 +349,8 @@ class Link:
 
     async def _python_missing(self) -> None:
         target = self.target
-        command = INSTALL_PYTHON.format(sudo="" if target.user == "root" else "sudo -n ")
+        root = as_root(target.user, password=bool(self._first_line))
+        command = f"{root}sh -c {shlex.quote(INSTALL_PYTHON)}"
         if not target.bootstrap:
             raise Unreachable(
                 f"{target.name} ({target.address}) has no python3, which deskside needs there",
@@ -309,7 +358,9 @@ class Link:
             )
         if self._connection is None:
             raise Lost("there is no connection")
-        done = await self._connection.run(f"sh -c {shlex.quote(command)}", check=False, timeout=600)
+        done = await self._connection.run(
+            f"sh -c {shlex.quote(command)}", input=self._first_line.decode(), check=False, timeout=600
+        )
         if done.exit_status != 0:
             raise Unreachable(
                 f"python3 could not be installed on {target.name}: {_last_line(str(done.stderr))}",

@@ -124,6 +124,8 @@ class Facts(FactModel):
     modules: tuple[str, ...] = ()
     """Loaded or built in, of those that Deskside asks about."""
     gpus: tuple[Gpu, ...] = ()
+    cloud_init: bool = False
+    """cloud-init is installed, which may rewrite names at boot."""
     desktop: bool = False
     """A graphical session is the default target."""
     kubernetes: KubernetesFacts = KubernetesFacts()

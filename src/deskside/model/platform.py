@@ -29,6 +29,8 @@ class HostOs:
     """VERSION_ID values that are accepted."""
     packages: Mapping[str, tuple[str, ...]]
     """Package names by capability (`time`, `failover`, `nfs`); every OS has the same keys."""
+    security: tuple[str, ...]
+    """Origins of its security updates, as unattended-upgrades matches them (`Origins-Pattern`)."""
     verified: str
     """What has run for real and what has not, for the documentation."""
 

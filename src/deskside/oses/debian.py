@@ -1,4 +1,4 @@
-"""Debian 12: what its packages are called."""
+"""Debian 12 and 13: what their packages are called."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from deskside.model.platform import HostOs
 
 DEBIAN = HostOs(
     id="debian",
-    versions=("12",),
+    versions=("12", "13"),
     packages={
         # kubeadm refuses to start without conntrack, losetup and mount. nsenter and iptables are called by
         # the kubelet and by CNI's port mapping, ethtool and ping by people who look for a fault.
@@ -32,6 +32,9 @@ DEBIAN = HostOs(
         "failover": ("keepalived", "curl"),
         "nfs": ("nfs-common",),
         "directory": ("ldap-utils",),
+        "upgrades": ("unattended-upgrades",),
     },
-    verified="Debian 12 has run for real on virtual hosts, on amd64; not yet on workstations of metal.",
+    security=("origin=Debian,codename=${distro_codename}-security,label=Debian-Security",),
+    verified="Debian 12 has run for real on virtual hosts, on amd64; not yet on workstations of metal. "
+    "Debian 13 has been planned against recorded answers of a host only.",
 )

@@ -1,4 +1,4 @@
-"""Ubuntu 24.04: what its packages are called."""
+"""Ubuntu 22.04, 24.04 and 26.04: what their packages are called."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from deskside.oses.debian import DEBIAN
 
 UBUNTU = HostOs(
     id="ubuntu",
-    versions=("24.04",),
+    versions=("22.04", "24.04", "26.04"),
     # Ubuntu takes these packages from Debian under the same names.
     packages=DEBIAN.packages,
-    verified="Ubuntu 24.04 has been planned against recorded answers of a host only; nothing has run on it.",
+    security=(
+        "origin=Ubuntu,archive=${distro_codename}-security,label=Ubuntu",
+        "origin=UbuntuESMApps,archive=${distro_codename}-apps-security,label=UbuntuESMApps",
+        "origin=UbuntuESM,archive=${distro_codename}-infra-security,label=UbuntuESM",
+    ),
+    verified="Ubuntu 22.04, 24.04 and 26.04 have been planned against recorded answers of a host only; "
+    "nothing has run on them.",
 )

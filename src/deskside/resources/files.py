@@ -6,6 +6,7 @@ on in its own one question. No content of a secret leaves a plan: secrets are co
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import unified_diff
@@ -261,6 +262,10 @@ class Block:
     path: str
     name: str
     text: str
+    first: bool = False
+    """At the top of the file, for files whose first match counts; else where it is, or at the end."""
+    instead: str = ""
+    """Lines of others that match this as a whole (a regular expression) contradict the block, and go."""
 
     @property
     def subject(self) -> str:
@@ -301,7 +306,7 @@ class Block:
         return found.kind != "file" or bool(found.mode & READABLE_BY_OTHERS)
 
     def within(self, old: str) -> str:
-        """The file's text with the block in its place, or at the end where it has none yet."""
+        """The file's text with the block in its place, or at the end (`first`: the top) if it has none."""
         begin, end = self._markers
         lines = _lines(old)
         names = [line.rstrip("\r\n") for line in lines]
@@ -309,10 +314,16 @@ class Block:
         stop = names.index(end, start) + 1 if end in names[start:] else min(start + 1, len(lines))
         body = self.text if self.text.endswith("\n") else f"{self.text}\n"
         block = [f"{begin}\n", body, f"{end}\n"] if self.text else []
-        before = lines[:start]
+        before, after = self._without(lines[:start]), self._without(lines[stop:])
+        if self.first:
+            return "".join([*block, *before, *after])
         if block and before and not before[-1].endswith("\n"):
             before[-1] += "\n"
-        return "".join([*before, *block, *lines[stop:]])
+        return "".join([*before, *block, *after])
+
+    def _without(self, lines: Sequence[str]) -> list[str]:
+        """Lines of others, without those that contradict the block."""
+        return [line for line in lines if not (self.instead and re.fullmatch(self.instead, line.strip()))]
 
     async def plan(self, host: HostReader) -> Change | None:
         """The difference, or None."""

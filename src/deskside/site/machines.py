@@ -30,6 +30,17 @@ class Role(StrEnum):
     STORAGE = "storage"
 
 
+class Installer(Section):
+    """The account that the operating system's installer made, for `deskside adopt`."""
+
+    user: Username = Field(
+        examples=["ubuntu"], description="Its name; `deskside adopt --user` is another one, for once."
+    )
+    keep: bool = Field(
+        True, description="`false`: once a host is taken over the account is removed, with its home."
+    )
+
+
 class Admin(Section):
     """Who Deskside is on the hosts."""
 
@@ -43,6 +54,9 @@ class Admin(Section):
     )
     port: int | None = Field(
         None, ge=1, le=65535, description="SSH port of the hosts; by default that of ~/.ssh/config, else 22."
+    )
+    installer: Installer | None = Field(
+        None, description="Account that the installer made: how `deskside adopt` gets in for the first time."
     )
 
 

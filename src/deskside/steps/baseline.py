@@ -32,7 +32,11 @@ INOTIFY = {
 }
 ROUTING = {"net.ipv4.ip_forward": "1"}
 BRIDGES = {"net.bridge.bridge-nf-call-iptables": "1", "net.bridge.bridge-nf-call-ip6tables": "1"}
-SLEEP = ("sleep.target", "suspend.target", "hibernate.target", "hybrid-sleep.target")
+SLEEP = (
+    *("sleep.target", "suspend.target", "hibernate.target", "hybrid-sleep.target"),
+    "suspend-then-hibernate.target",
+)
+LOOPBACK_NAME = r"127\.0\.1\.1\s.*"
 
 
 def _first_server(site: Site, host: HostSpec) -> bool:
@@ -59,8 +63,7 @@ progress writes there would vanish below a mount. Not etcd: it wants the faster 
 @step(on=NODES, deadline=1200.0)
 def baseline(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
     """Prepare the host: name, packages, kernel, swap and folders."""
-    yield Hostname(host.name)
-    yield Block("/etc/hosts", "site", site_names(site))
+    yield from names(site, host)
     # A server asks the directory, for `check`.
     directory = host.os.packages["directory"] if host.spec.is_server else ()
     yield Packages((*host.os.packages["baseline"], *directory))
@@ -69,6 +72,18 @@ def baseline(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
     yield from _links(host.facts)
     yield from _quiet(host.facts)
     yield from _folders(host.spec)
+
+
+def names(site: Site, host: Host) -> Iterator[Resource]:
+    """The host's own name, and those of the others, whatever an installer wrote."""
+    if host.facts.cloud_init:
+        # It would write both back at the next boot.
+        text = "# Written by Deskside.\npreserve_hostname: true\nmanage_etc_hosts: false\n"
+        yield File("/etc/cloud/cloud.cfg.d/99-zz-deskside.cfg", text)
+    yield Hostname(host.name)
+    # The first line with a name gives the full one. Installers write `127.0.1.1 ws1`, which every program on
+    # the host would take before the address that the others know.
+    yield Block("/etc/hosts", "site", site_names(site), first=True, instead=LOOPBACK_NAME)
 
 
 def site_names(site: Site) -> str:

@@ -197,6 +197,7 @@ def answer_facts(query: Mapping[str, object]) -> Raw:
             "swap": swap(),
             "listeners": listening_sockets() if query.get("ports", True) else [],
             "gpus": graphics(),
+            "cloud_init": present("/etc/cloud/cloud.cfg"),
             "desktop": desktop(),
             "kubernetes": kubernetes_facts(),
             "receipt": receipt(),

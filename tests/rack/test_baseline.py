@@ -1,0 +1,162 @@
+"""The baseline on a real host: its name, pod links that networkd leaves alone, inotify, nightly updates."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from deskside.app.workspace import Workspace
+from deskside.catalog import make_platform
+from deskside.hosts.session import connect
+from deskside.model.artifact import Locked
+from deskside.model.facts import Facts
+from deskside.model.query import ReadFacts
+from deskside.model.resource import Change
+from deskside.model.step import Step
+from deskside.steps.baseline import INOTIFY, baseline
+from deskside.steps.updates import HELD, security_updates
+from rack.platforms import OnRack, needs_root
+
+pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(300)]
+
+HOST = "ws1"
+
+
+async def _carried_out(rack: OnRack, step: Step) -> int:
+    workspace = Workspace.open(rack.site_file)
+    spec = workspace.site.host(HOST)
+
+    async def nothing(_: Locked) -> object:
+        raise AssertionError("this step sends nothing")
+
+    keys = (workspace.site, workspace.pins, nothing)
+    async with await connect(spec, *keys, folder=workspace.folder) as session:  # type: ignore[arg-type]
+        facts = Facts.from_raw(await session.read(ReadFacts(("/", "/var"))))
+        platform = make_platform(workspace.site, workspace.train, {}, {HOST: facts}, "")
+        changes = 0
+        for resource in step.resources(workspace.site, platform, platform.hosts[HOST]):
+            change = await resource.plan(session)
+            if isinstance(change, Change):
+                changes += 1
+                await session.perform(change.actions, title=step.title, deadline=300)
+        return changes
+
+
+def carried_out(rack: OnRack, step: Step) -> int:
+    """Bring the host to what a step wants; how many changes that took."""
+    return asyncio.run(_carried_out(rack, step))
+
+
+@pytest.fixture(scope="module")
+def based(contacted: OnRack) -> OnRack:
+    """The host with its baseline."""
+    contacted.shell(HOST, f"printf '127.0.0.1 localhost\\n127.0.1.1 {HOST}\\n' > /etc/hosts")
+    carried_out(contacted, baseline)
+    assert carried_out(contacted, baseline) == 0
+    return contacted
+
+
+def test_the_full_name_is_that_of_the_site(based: OnRack) -> None:
+    full = f"{HOST}.{based.rack.layout.domain}"
+    assert based.shell(HOST, "hostname; hostname -f").split() == [HOST, full]
+    assert based.shell(HOST, f"getent ahostsv4 {HOST} | head -1").split()[0] == based.rack.host(HOST).address
+
+
+EVERYTHING = "/etc/systemd/network/99-everything.network"
+POD_LINK = f"""
+cat > {EVERYTHING} <<'END'
+[Match]
+Name=*
+[Network]
+IPv6AcceptRA=no
+LinkLocalAddressing=no
+Address=192.0.2.9/24
+END
+ip link add cali00f26 type veth peer name f26peer
+ip address add 10.42.26.1/32 dev cali00f26
+ip link set cali00f26 up
+ip link set f26peer up
+ip route add 10.42.26.7/32 dev cali00f26
+systemctl restart systemd-networkd
+/lib/systemd/systemd-networkd-wait-online --interface=f26peer --timeout=30
+"""
+LEFT = """
+ip -o -4 address show dev cali00f26
+ip -o route show dev cali00f26
+networkctl --no-legend list cali00f26
+"""
+OURS = "/etc/systemd/network/05-deskside-pods.network /etc/systemd/networkd.conf.d/80-deskside.conf"
+
+
+def test_f26_networkd_that_manages_everything_leaves_pod_links_alone(based: OnRack) -> None:
+    try:
+        based.shell(HOST, POD_LINK)
+        kept = based.shell(HOST, LEFT)
+        assert "10.42.26.1/32" in kept
+        assert "10.42.26.7" in kept
+        assert "unmanaged" in kept
+        assert "192.0.2.9" not in kept
+        assert "192.0.2.9/24" in based.shell(HOST, "ip -o -4 address show dev f26peer"), (
+            "others it does manage"
+        )
+        # The same without what the baseline wrote: the fault is real.
+        based.shell(
+            HOST, f"tar -cPf /root/ours.tar {OURS} && rm {OURS} && systemctl restart systemd-networkd"
+        )
+        based.shell(HOST, "/lib/systemd/systemd-networkd-wait-online --interface=cali00f26 --timeout=30")
+        assert "192.0.2.9" in based.shell(HOST, LEFT)
+    finally:
+        based.shell(
+            HOST, f"ip link del cali00f26; rm -f {EVERYTHING}; tar -xPf /root/ours.tar; rm /root/ours.tar"
+        )
+        based.shell(HOST, "ip address flush to 192.0.2.9; systemctl restart systemd-networkd")
+    assert carried_out(based, baseline) == 0
+
+
+TAKE = """
+import ctypes, os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (9000, 9000))
+os.setuid(int(sys.argv[1]))
+libc, taken = ctypes.CDLL(None, use_errno=True), 0
+while taken < int(sys.argv[2]) and libc.inotify_init() >= 0:
+    taken += 1
+print(taken, os.strerror(ctypes.get_errno()) if taken < int(sys.argv[2]) else "enough", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_f29_one_desk_cannot_use_up_inotify_for_the_others(based: OnRack) -> None:
+    most = int(INOTIFY["fs.inotify.max_user_instances"])
+    script = f"""
+cat > /root/take.py <<'END'
+{TAKE}
+END
+mkfifo /root/hold
+python3 /root/take.py 4029 4000 < /root/hold > /root/first &
+exec 9> /root/hold
+until [ -s /root/first ]; do sleep 0.1; done
+cat /root/first
+python3 /root/take.py 4029 1000 < /dev/null
+python3 /root/take.py 4029 {most} < /dev/null
+exec 9>&-
+wait
+rm /root/take.py /root/hold /root/first
+"""
+    first, second, third = based.shell(HOST, script).splitlines()
+    assert (first, second) == ("4000 enough", "1000 enough"), "the kernel's 128 would have ended the first"
+    taken, _, said = third.partition(" ")
+    assert int(taken) >= most - 4000
+    assert "Too many open files" in said or int(taken) == most
+
+
+def test_security_updates_install_themselves_without_what_desks_stand_on(contacted: OnRack) -> None:
+    carried_out(contacted, security_updates)
+    assert carried_out(contacted, security_updates) == 0
+    said = contacted.shell(HOST, "unattended-upgrade --dry-run --debug 2>&1 || :")
+    (origins,) = [line for line in said.splitlines() if line.startswith("Allowed origins are:")]
+    assert origins == "Allowed origins are: origin=Debian,codename=bookworm-security,label=Debian-Security"
+    (held,) = [line for line in said.splitlines() if line.startswith("Initial blacklist:")]
+    assert held == f"Initial blacklist: {' '.join(HELD)}"
+    timers = "systemctl is-active apt-daily.timer apt-daily-upgrade.timer"
+    assert contacted.shell(HOST, timers).split() == ["active", "active"]
