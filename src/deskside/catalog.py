@@ -97,7 +97,11 @@ def wanted_artifacts(site: Site, train: Train) -> tuple[Artifact, ...]:
 
 
 def make_platform(
-    site: Site, train: Train, lock: Mapping[str, Locked], facts: Mapping[str, Facts], directory_ca: str
+    site: Site,
+    train: Train,
+    lock: Mapping[str, Locked],
+    facts: Mapping[str, Facts],
+    directory_ca: str,
 ) -> Platform:
     """Resolve a site's choices for the hosts that answered.
 

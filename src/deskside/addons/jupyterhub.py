@@ -30,7 +30,7 @@ CULL_SECONDS = 24 * 3600
 
 def hub_values(site: Site, platform: Platform) -> dict[str, object]:
     """Values of the chart, without those that the site file adds."""
-    login = platform.directory.hub_login(site, platform.directory_ca)
+    login = platform.directory.hub_login(site, platform.directory_ca, platform.break_glass)
     return {
         "hub": {
             "image": image_values(image_named(platform, HUB, HUB), "name"),
@@ -38,6 +38,7 @@ def hub_values(site: Site, platform: Platform) -> dict[str, object]:
             "db": {"type": "sqlite-pvc", "pvc": {"storageClassName": STORAGE_CLASS}},
             "config": login.config,
             "extraFiles": _files(login),
+            "extraConfig": dict(login.code),
             "networkPolicy": {"enabled": True},
             **ON_SERVERS,
         },

@@ -122,6 +122,16 @@ class Allow(Section):
         return self
 
 
+class LocalAdmin(Section):
+    """An account of the hub alone; the hub keeps a salted hash of its password."""
+
+    name: Username = Field(examples=["breakglass"], description="A name that the directory does not have.")
+    password: SecretSource = Field(
+        examples=["{file: breakglass.secret}"],
+        description="{env: NAME} or {file: PATH}; 12 characters or more. Asked for at every plan.",
+    )
+
+
 class Identity(Section):
     """The directory that knows the people."""
 
@@ -147,6 +157,9 @@ class Identity(Section):
         description="Who may log in: {group: DN} or {all: true}.",
     )
     admins: tuple[Username, ...] = Field((), description="Users who see and stop the desks of others.")
+    break_glass: LocalAdmin | None = Field(
+        None, description="An admin of the hub who can log in while the directory is away."
+    )
 
     @property
     def user_dn_template(self) -> str:
