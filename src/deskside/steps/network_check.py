@@ -16,7 +16,7 @@ from deskside.site.schema import Site
 from deskside.steps.findings import failed, not_run, warning
 from deskside.steps.judging import Heard, Judge, Probe, object_of, said_by
 from deskside.steps.network import DEFAULT_MTU
-from deskside.steps.probes import script
+from deskside.steps.probes import OFFER_SECONDS, script
 from deskside.steps.resolving import names_question, wrong_answers
 
 LOOKERS = 2
@@ -35,7 +35,7 @@ def network_probes(site: Site, platform: Platform) -> list[Probe]:
             found.append(Probe("owners", name, script("arp_probe.py", asked, 30.0)))
         found.append(Probe("packets", name, script("mtu_probe.py", _targets(site, platform, name), 120.0)))
         if site.network.dhcp is not None and number < LOOKERS:
-            question: Json = {"interface": card.name, "seconds": 1.5}
+            question: Json = {"interface": card.name, "seconds": OFFER_SECONDS}
             found.append(Probe("dhcp", name, script("dhcp_probe.py", question, 20.0)))
         if site.dns_server is not None:
             found.append(Probe("names", name, names_question(site)))

@@ -30,6 +30,8 @@ from deskside.steps.resolving import names_question
 
 NFS_PORT = 2049
 DHCP_PORT = 67
+OFFER_SECONDS = 2.6
+"""A server may look for three seconds whether anybody has the address before it offers it; we ask twice."""
 MOST_ADDRESSES = 512
 """Of a load-balancer range that is probed; a longer one is probed up to here."""
 
@@ -129,7 +131,7 @@ def _dhcp_probes(site: Site, hosts: Mapping[str, Host]) -> Iterator[Probe]:
     for name, host in hosts.items():
         card = host.facts.interface_with(str(host.spec.address))
         if card and serves_addresses(site, host.spec) and not listens(host.facts, DHCP_PORT):
-            question: Json = {"interface": card.name, "seconds": 1.5}
+            question: Json = {"interface": card.name, "seconds": OFFER_SECONDS}
             yield Probe("dhcp", name, script("dhcp_probe.py", question, 20.0))
 
 
