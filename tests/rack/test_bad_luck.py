@@ -259,3 +259,26 @@ def test_ctrl_c_finishes_what_runs_and_a_rerun_goes_on(bare: OnRack) -> None:
     after = bare.changes()
     assert set() < after < before
     assert {step.split("@")[0] for step in begun} <= {"baseline"}
+
+
+def test_a_look_at_the_directory_as_an_account_of_it(bare: OnRack) -> None:
+    top = bare.rack.layout.directory_root
+    bare.shell("ws1", "command -v ldapsearch >/dev/null || apt-get -qq install -y ldap-utils >/dev/null")
+
+    def looked(name: str, code: int, *changes: tuple[str, str], secret: str = "ann") -> list[dict[str, str]]:
+        bind = f'  bind: {{dn: "uid=ann,cn=users,{top}", password: {{file: {secret}.secret}}}}\n'
+        other = bare.with_site(name, ("  kind: ldap\n", f"  kind: synology\n{bind}"), *changes)
+        ended = other.deskside("check", "--json", code=code)
+        found: list[dict[str, str]] = json.loads(ended.out)
+        return [one for one in found if one["check"] == "directory account"]
+
+    (well,) = looked("bind-well", 0)
+    assert well["outcome"] == "ok"
+    (refusal,) = looked("bind-wrong", 5, secret="bob")
+    assert "refuses the password" in refusal["message"]
+    found = looked("bind-typo", 5, ("dc=t-luck", "dc=t-lukc"))
+    assert any("identity.base" in one["hint"] for one in found) or "refuses" in found[0]["message"]
+    (group,) = looked("bind-group", 5, ("cn=ai,cn=groups", "cn=ia,cn=groups"))
+    assert group["hint"] == "identity.allow.group"
+    (users,) = looked("bind-users", 5, ("cn=users,{base}", "cn=people,{base}"))
+    assert "identity.user_dn" in users["hint"]

@@ -143,7 +143,7 @@ def test_dns_probe_reads_compressed_answers() -> None:
 
 def test_what_the_server_says_is_held_against_the_file() -> None:
     site = served(DHCP, DNS)
-    asked = json.loads(names_question(site).stdin)
+    asked = json.loads(str(names_question(site).stdin))
     assert asked["server"] == "10.20.0.11"
     assert "any.apps.lab.example" in asked["names"]
     right = {name: [address] for name, address in expected_answers(site).items()}

@@ -13,7 +13,7 @@ from deskside.errors import Problem, SiteError
 from deskside.model.artifact import ArtifactSource
 from deskside.site.load import load
 from deskside.site.schema import Site
-from deskside.site.secrets import located
+from deskside.site.secrets import Secret, located
 from deskside.site.trains import Train, load_train
 from deskside.store.lock import LOCK_NAME
 from deskside.store.store import Store
@@ -99,6 +99,11 @@ class Workspace:
                 hint="export the authority's certificate as PEM (base64), not as DER",
             )
         return text
+
+    def bind_password(self) -> Secret | None:
+        """The password of `identity.bind`; None without one. Raises SiteError."""
+        bind = self.site.identity.bind
+        return bind.password.resolve(self.folder) if bind else None
 
     def break_glass(self) -> str:
         """Salt and scrypt of the local admin's password: SALT$HASH; empty without one. Raises SiteError."""

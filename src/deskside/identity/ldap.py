@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import time
 
+from deskside.identity.looking import look_findings, look_question
 from deskside.model.finding import Finding, Outcome
 from deskside.model.platform import HubLogin
 from deskside.model.query import Output, ReadOutput, ReadTls, TlsFound
 from deskside.model.resource import HostReader
 from deskside.site.schema import Identity, Site
+from deskside.site.secrets import Secret
 from deskside.site.values import USERNAME
 
 CA_PATH = "/usr/local/etc/jupyterhub/directory-ca.pem"
@@ -30,7 +32,7 @@ SOON_SECONDS = 30 * 24 * 3600
 
 @dataclass(frozen=True)
 class Ldap:
-    """`identity.kind: ldap`."""
+    """`identity.kind: ldap`, and `synology`, which is laid out as the site file's defaults are."""
 
     kind: str = "ldap"
 
@@ -64,10 +66,18 @@ class Ldap:
             code={"10-deskside-directory": AT_HUB.read_text(encoding="utf-8")},
         )
 
-    async def check(self, site: Site, ca: str, host: HostReader) -> tuple[Finding, ...]:
-        """Handshake with the directory from a server, and a look at the base without a password."""
+    async def check(
+        self, site: Site, ca: str, host: HostReader, password: Secret | None = None
+    ) -> tuple[Finding, ...]:
+        """Handshake with the directory from a server, and a look at it, by an account where there is one."""
         server = site.identity.server
         tls = ReadTls(_address(site, server.host), server.port, server.host, ca, server.starttls)
+        if site.identity.bind is not None and password is not None:
+            found, seen = await host.read(tls, look_question(site.identity, ca, password))
+            handshake = tls_finding(site.identity, ca, found)
+            # With the handshake everything else has failed too, and for the same reason.
+            more = () if found.error else look_findings(site.identity, seen)
+            return (handshake, *more)
         found, base = await host.read(tls, base_question(site.identity))
         return (tls_finding(site.identity, ca, found), base_finding(site.identity, base))
 
@@ -208,3 +218,4 @@ NO_SUCH_OBJECT, INVALID_SYNTAX, INVALID_DN = 32, 21, 34
 """Result codes of RFC 4511, which ldapsearch hands on as its exit status."""
 AFTERWARDS = "after apply, deskside verify logs in as a user and shows it"
 LDAP = Ldap()
+SYNOLOGY = Ldap(kind="synology")

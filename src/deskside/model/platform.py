@@ -16,6 +16,7 @@ from deskside.model.finding import Finding
 from deskside.model.query import Output, ReadOutput
 from deskside.model.resource import HostReader, Resource
 from deskside.site.schema import HostSpec, Site
+from deskside.site.secrets import Secret
 from deskside.site.trains import Train
 
 
@@ -138,8 +139,13 @@ class Directory(Protocol):
         `break_glass` is as in `Platform`.
         """
 
-    async def check(self, site: Site, ca: str, host: HostReader) -> tuple[Finding, ...]:
-        """Look at the directory from a server: reachable, TLS, names, base."""
+    async def check(
+        self, site: Site, ca: str, host: HostReader, password: Secret | None = None
+    ) -> tuple[Finding, ...]:
+        """Look at the directory from a server: reachable, TLS, names, base.
+
+        `password` is that of `identity.bind`: with it also users and the group.
+        """
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeAlias, TypeVar
 
+from deskside.site.secrets import Secret
+
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 A_co = TypeVar("A_co", covariant=True)
 
@@ -96,9 +98,14 @@ class ReadOutput(Query[Output]):
 
     op: ClassVar[str] = "output"
     argv: tuple[str, ...]
-    stdin: str = ""
+    stdin: str | Secret = ""
     timeout: float = 30.0
     """Seconds."""
+
+    def wire(self) -> dict[str, Json]:
+        """A secret in clear: for the connection only, never for a log."""
+        given = self.stdin.reveal() if isinstance(self.stdin, Secret) else self.stdin
+        return {"op": self.op, "argv": list(self.argv), "stdin": given, "timeout": self.timeout}
 
     def answer(self, raw: Mapping[str, Json]) -> Output:
         """Text is UTF-8 with replacement characters."""

@@ -122,6 +122,17 @@ class Allow(Section):
         return self
 
 
+class BindAccount(Section):
+    """An account of the directory that reads it."""
+
+    dn: Dn = Field(
+        examples=["uid=reader,cn=users,dc=lab,dc=example"], description="Distinguished name of the account."
+    )
+    password: SecretSource = Field(
+        examples=["{file: reader.secret}"], description="{env: NAME} or {file: PATH}."
+    )
+
+
 class LocalAdmin(Section):
     """An account of the hub alone; the hub keeps a salted hash of its password."""
 
@@ -135,7 +146,10 @@ class LocalAdmin(Section):
 class Identity(Section):
     """The directory that knows the people."""
 
-    kind: Literal["ldap"] = Field("ldap", description="`ldap`: an existing LDAP directory, as on a Synology.")
+    kind: Literal["ldap", "synology"] = Field(
+        "ldap",
+        description="`ldap`: an existing LDAP directory; `synology`: the LDAP Server package of a Synology.",
+    )
     server: LdapField = Field(
         examples=["ldaps://nas.lab.example"],
         description="ldaps://NAME, or ldap://NAME, which always means StartTLS. The name must stand in the "
@@ -157,6 +171,10 @@ class Identity(Section):
         description="Who may log in: {group: DN} or {all: true}.",
     )
     admins: tuple[Username, ...] = Field((), description="Users who see and stop the desks of others.")
+    bind: BindAccount | None = Field(
+        None,
+        description="An account of few rights that `check` looks at the directory with; the hub needs none.",
+    )
     break_glass: LocalAdmin | None = Field(
         None, description="An admin of the hub who can log in while the directory is away."
     )

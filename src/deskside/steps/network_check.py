@@ -147,7 +147,7 @@ def packets(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[
     """Packets of full size get through between every two hosts, both ways."""
     names = {str(spec.address): spec.name for spec in site.hosts}
     for item in heard:
-        asked = json.loads(item.probe.question.stdin)["targets"]
+        asked = json.loads(str(item.probe.question.stdin))["targets"]
         found = object_of(item.output)
         if found is None:
             said = f"{item.host} could not try how large packets may be: {said_by(item.output)}"
