@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ from deskside.model.facts import Facts
 from deskside.model.platform import AddOn, Platform
 from deskside.model.query import Output, ReadFacts
 from deskside.model.step import Step
+from deskside.resources import firewall
 from deskside.resources.artifacts import CTR
 from deskside.resources.mounts import ask_mount_point, mount_point
 from deskside.resources.objects import identity
@@ -188,6 +190,20 @@ def teach_mount_points(host: FakeHost) -> None:
     host.effect(*guarded, does=guard)
 
 
+def teach_firewall(host: FakeHost) -> None:
+    """Let the host try rules, and keep them."""
+
+    def keep(fake: FakeHost, argv: tuple[str, ...], given: str) -> Output:
+        content = fake.files.answer_path(firewall.TRIAL, True, False)["content"]
+        fake.files.put(firewall.RULES, base64.b64decode(str(content)).decode())
+        fake.answer(firewall.PROGRAM, "look", says=firewall.IN_STEP)
+        return Output(0, "", "")
+
+    host.answer(firewall.PROGRAM, "look", says="differs")
+    host.effect(firewall.PROGRAM, "try")
+    host.effect(firewall.PROGRAM, "keep", does=keep)
+
+
 def teach_cluster(host: FakeHost) -> None:
     """Let the host serve a cluster that answers, and keeps the objects that are applied."""
     objects: dict[str, object] = {}
@@ -213,17 +229,21 @@ def teach_cluster(host: FakeHost) -> None:
 async def carried_out(found: Site, name: str) -> dict[str, NodePlan]:
     """Make every change of a step on every host, in plan order; returns what a second plan says."""
     graph, platform = await found.graph(), await found.platform()
-    again = {}
+    again, idle = {}, []
     for node in graph.nodes_of(name):
         host = found.hosts[node.host.name]
         plan = await make_node_plan(node, found.site, platform, found.hosts, Results())
         assert plan.failure is None, plan.failure
-        assert plan.changes, f"{node} has nothing to do on a bare host"
+        if not plan.changes:
+            idle.append(node.id)
         for sent in {sent.sha256: sent for change in plan.changes for sent in change.sends}.values():
             await host.send(sent)
         actions = [action for change in plan.changes for action in change.actions]
         await host.perform(actions, title=plan.title, deadline=60)
+        confirmed = [action for change in plan.changes for action in change.confirm]
+        await host.perform(confirmed, title=plan.title, deadline=60)
         again[node.id] = await make_node_plan(node, found.site, platform, found.hosts, Results())
+    assert set(idle) < set(again), f"{name} has nothing to do on any bare host"
     return again
 
 
@@ -233,6 +253,8 @@ async def test_a_second_plan_of_every_host_step_is_empty(name: str) -> None:
     for host in found.hosts.values():
         teach_containerd(host, found.lock)
         teach_mount_points(host)
+        teach_firewall(host)
+        host.effect("/usr/sbin/dnsmasq", "--test")
         for unit in ("systemd-networkd.service", "systemd-journald.service"):
             host.files.put(f"/usr/lib/systemd/system/{unit}", "[Install]\nWantedBy=multi-user.target\n")
         if name != "container_runtime":

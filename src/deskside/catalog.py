@@ -16,6 +16,7 @@ from typing import TypeVar
 from deskside import addons, distros, identity, oses, steps
 from deskside.errors import CheckFailed, SiteError
 from deskside.model.artifact import Artifact, Locked
+from deskside.model.door import Door
 from deskside.model.facts import Facts
 from deskside.model.platform import AddOn, Directory, Distro, Host, HostOs, Platform
 from deskside.model.step import Step
@@ -41,6 +42,13 @@ def all_addons() -> tuple[AddOn, ...]:
 def all_oses() -> tuple[HostOs, ...]:
     """Every operating system of `oses/`, by identifier."""
     return tuple(sorted(_constants(oses, HostOs), key=lambda found: found.id))
+
+
+@cache
+def all_doors() -> tuple[Door, ...]:
+    """What every plug-in has to let in, by port."""
+    found = (door for package in (steps, distros, addons, identity) for door in _constants(package, Door))
+    return tuple(sorted(found, key=lambda door: (int(door.ports.partition("-")[0] or 0), door.name)))
 
 
 @cache
@@ -89,7 +97,11 @@ def wanted_artifacts(site: Site, train: Train) -> tuple[Artifact, ...]:
 
 
 def make_platform(
-    site: Site, train: Train, lock: Mapping[str, Locked], facts: Mapping[str, Facts], directory_ca: str
+    site: Site,
+    train: Train,
+    lock: Mapping[str, Locked],
+    facts: Mapping[str, Facts],
+    directory_ca: str,
 ) -> Platform:
     """Resolve a site's choices for the hosts that answered.
 
@@ -116,6 +128,7 @@ def make_platform(
         directory=directory_of(site.identity.kind),
         addons=chosen_addons(site),
         hosts=hosts,
+        doors=all_doors(),
         directory_ca=directory_ca,
     )
 

@@ -5,25 +5,47 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from app.fakehub import WORKERS, Asked, FakeHub, serving
+from deskside.app.closed import closed_to_desks, judged
 from deskside.app.verify import KUBECTL, Acceptance, Login
+from deskside.errors import CheckFailed
 from deskside.hosts.fake import FakeHost
 from deskside.model.action import Action, ActionResult
 from deskside.model.finding import Finding, Outcome
 from deskside.model.query import Output
 from deskside.site.load import load
+from deskside.site.schema import Firewall
 from deskside.site.secrets import Secret
+from deskside.steps.resolving import expected_answers
 
 pytestmark = pytest.mark.timeout(60)
 SITE = load(Path(__file__).resolve().parents[2] / "docs/examples/site.yaml").site
 ANN, BOB = Login("ann", Secret("canary-of-ann")), Login("bob", Secret("canary-of-bob"))
-CHECKS = ["address", "wrong password", "outsider", "log in", "profiles", "desk", "cell", "home"]
+CHECKS = [
+    "names",
+    "address",
+    "wrong password",
+    "outsider",
+    "log in",
+    "profiles",
+    "desk",
+    "cell",
+    "firewall",
+    "home",
+]
 OK, FAILED, NOT_RUN = Outcome.OK, Outcome.FAILED, Outcome.NOT_RUN
+
+
+@pytest.fixture(autouse=True)
+def _nearby(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fake hub's kernel runs on this machine: it tries nothing beyond it."""
+    monkeypatch.setattr("deskside.app.verify.closed_to_desks", lambda _: (("127.0.0.1", 9),))
 
 
 @pytest.fixture
@@ -62,11 +84,32 @@ def server(hub: FakeHub) -> FakeHost:
     return host
 
 
+def right_names() -> dict[str, list[str]]:
+    """What the site's name server has to say."""
+    return {name: [answer] for name, answer in expected_answers(SITE).items()}
+
+
+def asked(answers: dict[str, list[str]]) -> FakeHost:
+    """A host whose name server says this."""
+    host = FakeHost("ws1")
+    host.answer("python3", "-c", says=json.dumps(answers))
+    return host
+
+
+async def test_names_that_lead_elsewhere(hub: FakeHub) -> None:
+    test = acceptance(hub)
+    test.hosts = {"ws1": asked(right_names()), "ws2": asked({**right_names(), "ws3.lab.example": []})}
+    findings = {finding.check: finding for finding in await test.run()}
+    assert seen(findings) == expected(names=FAILED)
+    assert findings["names"].message == "on ws2, ws3.lab.example leads to nothing instead of 10.20.0.13"
+    assert_put_back(hub)
+
+
 def acceptance(hub: FakeHub, user: Login | None = ANN, outsider: Login | None = BOB) -> Acceptance:
     def told(text: object) -> None:
         assert "canary" not in str(text)
 
-    return Acceptance(SITE, hub.url, server(hub), user, outsider, told, told)
+    return Acceptance(SITE, hub.url, server(hub), {"ws1": asked(right_names())}, user, outsider, told, told)
 
 
 async def outcomes(
@@ -88,7 +131,7 @@ def assert_put_back(hub: FakeHub) -> None:
 def expected(**different: Outcome) -> dict[str, Outcome]:
     """All well but for these; what comes after a failed one of the user's way is not run."""
     named = {name.replace("_", " "): outcome for name, outcome in different.items()}
-    found, way = {}, CHECKS[3:]
+    found, way = {}, CHECKS[4:]
     for check in CHECKS:
         failed = [one for one in way[: way.index(check)] if named.get(one) is FAILED] if check in way else []
         found[check] = NOT_RUN if failed else named.get(check, OK)
@@ -106,6 +149,34 @@ async def test_all_is_well(hub: FakeHub) -> None:
     assert findings["home"].message == "written on ws1, read on ws2"
     assert hub.happened[:3] == ["start on ws1", "cordon ws1", "stop"]
     assert [path for path in hub.folder.rglob("*") if path.is_file()] == [], "a file was left in the home"
+
+
+async def test_a_desk_that_reaches_what_it_should_not(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        places = (("127.0.0.1", 9), listener.getsockname())
+        monkeypatch.setattr("deskside.app.verify.closed_to_desks", lambda _: places)
+        findings = await outcomes(hub)
+    assert seen(findings) == expected(firewall=FAILED)
+    assert f"can reach 127.0.0.1:{places[1][1]}" in findings["firewall"].message
+
+
+async def test_a_firewall_that_is_switched_off_is_not_tried(hub: FakeHub) -> None:
+    test = acceptance(hub)
+    off = SITE.network.model_copy(update={"firewall": Firewall(enabled=False)})
+    test.site = SITE.model_copy(update={"network": off})
+    assert [finding.check for finding in await test.run()] == [name for name in CHECKS if name != "firewall"]
+    assert_put_back(hub)
+
+
+def test_an_answer_that_says_nothing_is_no_pass() -> None:
+    with pytest.raises(CheckFailed, match="not known"):
+        judged("", (("127.0.0.1", 9),))
+
+
+def test_a_desk_is_to_reach_neither_shells_nor_kubelets_nor_files() -> None:
+    places = closed_to_desks(SITE)
+    nas = str(SITE.storage_hosts[0].address)
+    assert {("10.20.0.11", 22), ("10.20.0.13", 10250), (nas, 445), (nas, 2049), (nas, 22)} <= set(places)
 
 
 async def test_a_wrong_password_that_is_accepted(hub: FakeHub) -> None:
@@ -195,10 +266,10 @@ async def test_a_desk_that_comes_back_on_the_cordoned_host(hub: FakeHub) -> None
 @pytest.mark.parametrize("user", [None, Login("ann", None)])
 async def test_nobody_to_log_in_as_is_not_run_and_no_pass(hub: FakeHub, user: Login | None) -> None:
     findings = await outcomes(hub, user=user)
-    way = {name.replace(" ", "_"): NOT_RUN for name in CHECKS[3:]}
+    way = {name.replace(" ", "_"): NOT_RUN for name in CHECKS[4:]}
     first = {"wrong_password": NOT_RUN} if user is None else {}
     assert seen(findings) == expected(**way, **first)
-    assert all(findings[check].refuses for check in CHECKS[3:])
+    assert all(findings[check].refuses for check in CHECKS[4:])
 
 
 @pytest.mark.parametrize("outsider", [None, Login("bob", None)])
@@ -213,7 +284,7 @@ async def test_a_hub_that_is_down(tmp_path: Path) -> None:
     async with serving(gone):
         pass
     findings = await outcomes(gone)
-    assert seen(findings) == {"address": FAILED, **dict.fromkeys(CHECKS[1:], NOT_RUN)}
+    assert seen(findings) == {"names": OK, "address": FAILED, **dict.fromkeys(CHECKS[2:], NOT_RUN)}
     assert gone.url in findings["address"].message
 
 

@@ -40,6 +40,26 @@ def test_a_node_costs_three_round_trips_and_an_unchanged_one_costs_one() -> None
     assert (world.hosts["ws1"].rounds, len(world.log)) == (3, 2)
 
 
+def test_a_change_is_confirmed_over_a_new_connection() -> None:
+    world = World([declare("a", resources=yields(Key("x", confirm="kept"), Key("y")))], make_platform("ws1"))
+    assert run(world.apply()).ok
+    assert world.keys == {"ws1": {"x": "1", "y": "1", "kept": "1"}}
+    assert world.log == ["begin a@ws1", "end a@ws1", "new connection@ws1", "begin a@ws1", "end a@ws1"]
+    run(world.apply())
+    assert len(world.log) == 5, "nothing to do, nothing to confirm"
+
+
+def test_a_change_that_locks_us_out_is_a_failure_and_is_not_tried_again() -> None:
+    world = World([declare("a", resources=yields(Key("x", confirm="kept")))], make_platform("ws1"))
+    world.hosts["ws1"].shut = True
+    result = run(world.apply())
+    assert isinstance(result.error, StepFailed)
+    assert "the host takes the change back by itself" in result.error.message
+    assert "network.firewall.allow_from" in result.error.hint
+    assert world.keys == {"ws1": {"x": "1"}}
+    assert world.log.count("new connection@ws1") == 1
+
+
 def test_hosts_work_side_by_side() -> None:
     world = World([declare("a")], make_platform("ws1", "ws2", "ws3"))
     assert run(world.apply()).seconds == pytest.approx(1.0)

@@ -14,6 +14,7 @@ from deskside.engine.executor import execute
 from deskside.engine.graph import Graph, make_graph
 from deskside.engine.journal import Recorder
 from deskside.engine.outcome import RunResult
+from deskside.errors import Unreachable
 from deskside.model.action import Action, ActionResult
 from deskside.model.artifact import Locked
 from deskside.model.event import Event, NodeChanged, NodeStatus
@@ -98,6 +99,8 @@ class FakeHost:
     deadlines: list[float] = field(default_factory=list)
     trouble: list[Exception | BaseException] = field(default_factory=list)
     """Raised one by one by the next `perform`."""
+    shut: bool = False
+    """No new connection is let in."""
     deaf_reads: list[Exception] = field(default_factory=list)
     _asked: bool = False
 
@@ -113,6 +116,11 @@ class FakeHost:
         if self.deaf_reads:
             raise self.deaf_reads.pop(0)
         return tuple(self.keys.get(query.key, "") for query in queries if isinstance(query, ReadKey))
+
+    async def reconnect(self) -> None:
+        self.log.append(f"new connection@{self.name}")
+        if self.shut:
+            raise Unreachable(f"{self.name} lets nobody in")
 
     async def send(self, artifact: Locked) -> None:
         self.sent.append(artifact.name)
@@ -146,6 +154,8 @@ class Key:
     disruption: Disruption = Disruption.NONE
     fails: Exception | None = None
     takes: bool = True
+    confirm: str = ""
+    """A key that is set over a new connection once this one is."""
     after: str = ""
     """A key that must be set before this one can be planned."""
     result: Callable[[Sequence[ActionResult]], object] | None = None
@@ -173,6 +183,7 @@ class Key:
             self.disruption,
             self.diff,
             self.result,
+            (SetKey(self.confirm, "1"),) if self.confirm else (),
         )
 
 

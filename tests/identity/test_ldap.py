@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from addons.sites import CA, example_site
-from deskside.identity.ldap import LDAP, base_finding, base_question, tls_finding
+from deskside.identity.ldap import AT_HUB, LDAP, base_finding, base_question, tls_finding
 from deskside.model.finding import Outcome
 from deskside.model.query import Output, TlsFound
 
@@ -60,6 +60,22 @@ def test_exactly_one_allow_rule(identity: dict[str, object], wanted: dict[str, o
     found = rules(login(**identity))
     assert found == wanted
     assert ("allow_all" in found) != ("allowed_groups" in found)
+
+
+def test_a_local_admin_is_let_in_beside_the_group() -> None:
+    local = {"name": "breakglass", "password": {"file": "x"}}
+    config = login(allow={"group": GROUP}, admins=[], break_glass=local)
+    assert rules(config) == {
+        "allowed_groups": [GROUP],
+        "admin_users": ["breakglass"],
+        "allowed_users": ["breakglass"],
+        "allow_existing_users": False,
+    }
+    assert "DirectoryAuthenticator" not in config, "without a hash there is no way in"
+
+
+def test_the_code_of_the_hub_is_python() -> None:
+    compile(AT_HUB.read_text(), "directory.py", "exec")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,18 @@ from rack.platforms import OnRack, needs_root
 pytestmark = [pytest.mark.rack, needs_root]
 
 MANAGED = ("ws1", "ws2", "ws3")
-CHECKS = ["address", "wrong password", "outsider", "log in", "profiles", "desk", "cell", "home"]
+CHECKS = [
+    "names",
+    "address",
+    "wrong password",
+    "outsider",
+    "log in",
+    "profiles",
+    "desk",
+    "cell",
+    "firewall",
+    "home",
+]
 
 
 def test_a_second_apply_changes_nothing(platform: OnRack) -> None:

@@ -122,10 +122,10 @@ def test_everything_at_once(tmp_path: Path) -> None:
     with pytest.raises(SiteError) as raised:
         load(written(tmp_path, text))
     assert [problem.field for problem in raised.value.problems] == [
-        "site", "network.dhcp", "hosts[0].address", "hosts[1].gpu", "hosts[1].name", "hosts[1].roles[0]",
-        "storage.homes.source", "notebooks.profiles[0].cpu",
+        "site", "network.dhcp.provider", "network.dhcp.range", "hosts[0].address", "hosts[1].gpu",
+        "hosts[1].name", "hosts[1].roles[0]", "storage.homes.source", "notebooks.profiles[0].cpu",
     ]  # fmt: skip
-    assert raised.value.message == f"{tmp_path / 'site.yaml'} has 8 problems"
+    assert raised.value.message == f"{tmp_path / 'site.yaml'} has 9 problems"
     assert raised.value.exit_code == 3
 
 

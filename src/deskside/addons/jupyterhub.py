@@ -12,6 +12,7 @@ from deskside.addons.desks import homes_objects, singleuser_values
 from deskside.addons.local_path import HELPER, STORAGE_CLASS, helper_image
 from deskside.addons.metallb import address_request, hub_address
 from deskside.addons.values import ON_SERVERS, chart_for, final_values, image_named, image_values
+from deskside.model.door import Door, Source, nowhere
 from deskside.model.platform import AddOn, Host, HubLogin, Platform
 from deskside.model.resource import Resource
 from deskside.resources.release import ClusterSecret, Manifest, Release
@@ -23,12 +24,13 @@ SECRET = "deskside-hub"  # noqa: S105  # the name of one
 SECRET_KEYS = {"hub.config.JupyterHub.cookie_secret": 32, "hub.config.CryptKeeper.keys": 32}
 """What `hub.existingSecret` can hold. The token between hub and proxy is not among them: the chart reads it
 from its own Secret alone, where it keeps what it once made."""
+WEB = Door("JupyterHub", "tcp", "80", (Source.PEOPLE, Source.NODES, Source.PODS), nowhere, hub_address)
 CULL_SECONDS = 24 * 3600
 
 
 def hub_values(site: Site, platform: Platform) -> dict[str, object]:
     """Values of the chart, without those that the site file adds."""
-    login = platform.directory.hub_login(site, platform.directory_ca)
+    login = platform.directory.hub_login(site, platform.directory_ca, platform.break_glass)
     return {
         "hub": {
             "image": image_values(image_named(platform, HUB, HUB), "name"),
@@ -36,6 +38,7 @@ def hub_values(site: Site, platform: Platform) -> dict[str, object]:
             "db": {"type": "sqlite-pvc", "pvc": {"storageClassName": STORAGE_CLASS}},
             "config": login.config,
             "extraFiles": _files(login),
+            "extraConfig": dict(login.code),
             "networkPolicy": {"enabled": True},
             **ON_SERVERS,
         },

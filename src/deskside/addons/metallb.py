@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
 
 from deskside.addons.values import ON_SERVERS, chart_for, final_values, image_named, image_values
+from deskside.model.door import Door, Source, on_nodes
 from deskside.model.platform import AddOn, Host, Platform
 from deskside.model.resource import Resource
 from deskside.resources.release import Manifest, Release
@@ -18,6 +19,8 @@ NAMESPACE = "metallb-system"
 LABELS = {f"pod-security.kubernetes.io/{mode}": "privileged" for mode in ("enforce", "audit", "warn")}
 """The speaker opens raw sockets on the host's network."""
 CONTROLLER, SPEAKER, CHART = "metallb-controller", "metallb-speaker", "metallb-chart"
+MEMBERS = Door("MetalLB members", "tcp", "7946", (Source.NODES,), on_nodes)
+MEMBERS_UDP = Door("MetalLB members", "udp", "7946", (Source.NODES,), on_nodes)
 NEW_PREFIX_SINCE = (0, 15)
 
 

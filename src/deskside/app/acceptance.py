@@ -31,6 +31,7 @@ async def accept(
             site=workspace.site,
             url=hub_url(workspace),
             server=found.sessions[found.platform.leader.name],
+            hosts=found.sessions,
             user=user,
             outsider=outsider,
             report=lambda line: report("verify", line),

@@ -9,6 +9,7 @@ from deskside.app.prepare import Prepared
 from deskside.app.workspace import Workspace
 from deskside.model.finding import Finding, Outcome
 from deskside.steps.checks import fact_checks, probe_checks
+from deskside.steps.network_check import NETWORK_JUDGES, network_probes
 
 SILENT = "reachable"
 """Name of the check that a host answers; one that does not is a finding, and its reason an error."""
@@ -27,6 +28,15 @@ async def look_around(workspace: Workspace, found: Prepared) -> tuple[Finding, .
     for answer in answers:
         findings += answer
     return tuple(findings)
+
+
+async def look_at_network(workspace: Workspace, found: Prepared) -> tuple[Finding, ...]:
+    """What the hosts see on the wire, held against the plan of addresses."""
+    site, platform = workspace.site, found.platform
+    findings = [_silent(name, str(error), error.hint) for name, error in found.silent.items()]
+    findings += [one for one in fact_checks(site, platform.hosts) if one.check in ("address", "identity")]
+    wanted = network_probes(site, platform)
+    return (*findings, *await probe_checks(site, platform, found.sessions, wanted, NETWORK_JUDGES))
 
 
 def _silent(name: str, message: str, hint: str) -> Finding:

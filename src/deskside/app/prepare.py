@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from deskside.app.workspace import Workspace
@@ -57,7 +57,7 @@ async def prepared(
     from deskside.hosts.session import open_sessions
 
     site = workspace.site
-    directory_ca = workspace.directory_ca()
+    directory_ca, break_glass = workspace.directory_ca(), workspace.break_glass()
     wanted = wanted_artifacts(site, workspace.train)
     opened = await open_sessions(
         site, workspace.pins, store.file, report, folder=workspace.folder, bootstrap=settle
@@ -71,7 +71,8 @@ async def prepared(
         if not facts:
             raise _nobody(site, silent)
         lock = {**await locking, **await _own_charts(workspace, store, report)}
-        platform = make_platform(site, workspace.train, lock, facts, directory_ca)
+        made = make_platform(site, workspace.train, lock, facts, directory_ca)
+        platform = replace(made, break_glass=break_glass)
         yield Prepared(
             {name: opened.sessions[name] for name in platform.hosts},
             platform,

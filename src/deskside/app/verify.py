@@ -10,23 +10,26 @@ import asyncio
 import json
 import secrets
 import shlex
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from time import monotonic
 
+from deskside.app.closed import cell_that_tries, closed_to_desks, judged
 from deskside.app.hub import Choice, HubUser
+from deskside.app.resolving import names_resolve
 from deskside.errors import CheckFailed, DesksideError
 from deskside.model.action import RunCommand
 from deskside.model.finding import Finding, Outcome
 from deskside.model.query import ReadOutput
-from deskside.model.resource import HostWriter
+from deskside.model.resource import HostReader, HostWriter
 from deskside.site.schema import Person, Site
 from deskside.site.secrets import Secret
 
 KUBECTL = ("/opt/deskside/bin/kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf")
 HUB_NAMESPACE = "jupyterhub"
 PUT_BACK_SECONDS = 120.0
+AS_USER = ("log in", "profiles", "desk", "cell", "firewall", "home")
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Acceptance:
     url: str
     server: HostWriter
     """A healthy server: where desks are looked up and nodes are cordoned."""
+    hosts: Mapping[str, HostReader]
+    """Every host that answered: where names are looked up."""
     user: Login | None
     outsider: Login | None
     report: Callable[[str], None]
@@ -55,16 +60,18 @@ class Acceptance:
 
     async def run(self) -> tuple[Finding, ...]:
         """All checks in order. A check that needs a failed one is reported as not run."""
+        if self.site.dns_server is not None:
+            await self._check("names", lambda: names_resolve(self.site, self.hosts))
         if not await self._check("address", self._address):
             self._not_run(
-                ("wrong password", "log in", "outsider", "profiles", "desk", "cell", "home"),
+                ("wrong password", "outsider", *AS_USER),
                 "the hub does not answer",
             )
             return tuple(self.findings)
         await self._strangers()
         if self.user is None or self.user.password is None:
             self._not_run(
-                ("log in", "profiles", "desk", "cell", "home"),
+                AS_USER,
                 "nobody to log in as",
                 "set verify.user in the site file, or run it on a terminal",
             )
@@ -91,8 +98,11 @@ class Acceptance:
                 ("profiles", desk.profiles),
                 ("desk", desk.start),
                 ("cell", desk.cell),
+                ("firewall", desk.firewall),
                 ("home", desk.home),
             )
+            if not self.site.network.firewall.enabled:
+                steps = tuple(step for step in steps if step[0] != "firewall")
             for position, (check, run) in enumerate(steps):
                 if not await self._check(check, run):
                     rest = tuple(name for name, _ in steps[position + 1 :])
@@ -239,6 +249,11 @@ class Desk:
         if uid == "0":
             raise CheckFailed("the desk runs as root", hint="look at notebooks.values: singleuser.uid")
         return f"a cell ran (as uid {uid})"
+
+    async def firewall(self) -> str:
+        """The desk reaches nothing that would let it pass for its host."""
+        places = closed_to_desks(self.test.site)
+        return judged(await self.user.run_cell(cell_that_tries(places)), places)
 
     async def home(self) -> str:
         """A file in the home is there again after a restart on another host."""

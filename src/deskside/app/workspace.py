@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import scrypt, sha256
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,7 @@ from deskside.store.lock import LOCK_NAME
 from deskside.store.store import Store
 
 PINS_NAME = "known_hosts"
+SHORTEST_PASSWORD = 12
 CHART_OF: Mapping[Literal["jupyterhub", "metallb", "local-path"], str] = {
     "jupyterhub": "jupyterhub-chart",
     "metallb": "metallb-chart",
@@ -97,3 +99,19 @@ class Workspace:
                 hint="export the authority's certificate as PEM (base64), not as DER",
             )
         return text
+
+    def break_glass(self) -> str:
+        """Salt and scrypt of the local admin's password: SALT$HASH; empty without one. Raises SiteError."""
+        local = self.site.identity.break_glass
+        if local is None:
+            return ""
+        password = local.password.resolve(self.folder)
+        if len(password.reveal()) < SHORTEST_PASSWORD:
+            raise SiteError(
+                f"identity.break_glass.password has fewer than {SHORTEST_PASSWORD} characters",
+                hint="write a longer one: it opens the hub by itself",
+            )
+        # Of the site and the name, so that a plan finds the same hash that was applied.
+        salt = sha256(f"deskside break-glass {self.site.name} {local.name}".encode()).digest()[:16]
+        found = scrypt(password.reveal().encode(), salt=salt, n=2**14, r=8, p=1)
+        return f"{salt.hex()}${found.hex()}"

@@ -19,10 +19,11 @@ from deskside.cli.options import (
     stop_on_signal,
     verbose,
 )
-from deskside.errors import DesksideError, UsageError
+from deskside.errors import CheckFailed, DesksideError, UsageError
 
 if TYPE_CHECKING:
     from deskside.app.runs import Proposal
+    from deskside.app.workspace import Workspace
     from deskside.engine.approval import Approval
     from deskside.engine.outcome import RunResult
     from deskside.engine.planner import Plan
@@ -31,19 +32,27 @@ SOMETHING_TO_DO = 10
 
 
 @click.command()
+@click.argument("what", type=click.Choice(["network"]), required=False)
 @as_json
 @click.pass_context
-def check(ctx: click.Context, as_json: bool) -> None:
+def check(ctx: click.Context, what: str | None, as_json: bool) -> None:
     """Look for what would make apply fail, before it starts. Changes nothing.
 
+    `check network` looks at the wire instead, also while the site is in use: who answers for which address,
+    how large packets get through between all hosts, which DHCP servers answer, whether the names resolve.
+
     \b
-    Example:
+    Examples:
       deskside check
+      deskside check network
     """
     from deskside.app.runs import proposed
     from deskside.ui.findings import findings_text
 
     workspace = open_workspace(ctx)
+    if what == "network":
+        _check_network(workspace, as_json)
+        return
 
     async def look() -> DesksideError | None:
         async with proposed(workspace, make_store(workspace), say) as proposal:
@@ -52,6 +61,27 @@ def check(ctx: click.Context, as_json: bool) -> None:
             else:
                 click.echo(findings_text(proposal.findings), nl=False)
             return proposal.silent_error or proposal.refusal
+
+    if error := run(look()):
+        raise error
+
+
+def _check_network(workspace: Workspace, as_json: bool) -> None:
+    from deskside.app.checks import look_at_network
+    from deskside.app.prepare import prepared
+    from deskside.ui.findings import findings_text
+
+    async def look() -> DesksideError | None:
+        async with prepared(workspace, make_store(workspace), say) as found:
+            findings = await look_at_network(workspace, found)
+            if as_json:
+                click.echo(json.dumps([asdict(finding) for finding in findings]))
+            else:
+                click.echo(findings_text(findings), nl=False)
+            refusing = [finding for finding in findings if finding.refuses]
+            if not refusing:
+                return None
+            return CheckFailed(f"{refusing[0].subject}: {refusing[0].message}", hint=refusing[0].hint)
 
     if error := run(look()):
         raise error

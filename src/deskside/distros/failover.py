@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from deskside.model.door import Door, Source, on_servers
 from deskside.model.platform import Host
 from deskside.model.resource import Resource
 from deskside.resources.files import File
@@ -19,6 +20,7 @@ from deskside.site.schema import Site
 CONFIG = "/etc/deskside/keepalived.conf"
 PROBE = "/opt/deskside/libexec/api-ready"
 UNIT = "deskside-failover.service"
+TURNS = Door("the API's address in turns (VRRP)", "vrrp", "", (Source.SERVERS,), on_servers)
 PRIORITY = 100
 READY_WEIGHT = 50
 

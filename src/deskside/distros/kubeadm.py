@@ -23,6 +23,7 @@ from deskside.distros.kubeadm_run import (
 )
 from deskside.distros.names import cluster_names
 from deskside.errors import CheckFailed
+from deskside.model.door import Door, Source, on_nodes, on_servers
 from deskside.model.platform import Certificate, Host, JoinTicket, Platform
 from deskside.model.query import Output, ReadOutput
 from deskside.model.resource import Resource
@@ -37,6 +38,9 @@ ON_SERVERS = ("kubectl", "helm")
 SERVER_IMAGES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd")
 NODE_IMAGES = ("kube-proxy", "coredns", "pause")
 RUNTIME = ("containerd", "runc", "cni-plugins", "crictl")
+API = Door("Kubernetes API", "tcp", "6443", (Source.PEOPLE, Source.NODES, Source.PODS), on_servers)
+ETCD = Door("etcd", "tcp", "2379-2380", (Source.SERVERS,), on_servers)
+KUBELET = Door("kubelet", "tcp", "10250", (Source.NODES,), on_nodes)
 DROP_INS = "/etc/deskside/kubelet.conf.d"
 
 

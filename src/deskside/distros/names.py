@@ -23,39 +23,44 @@ TAKEN_UP = RunCommand(
 )
 
 
-def site_names(site: Site) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Addresses with their names: every host of the site, the API, and the hub."""
-    hosts = tuple((str(host.address), (site.fqdn(host), host.name)) for host in site.hosts)
-    api = (str(site.network.api), (site.api_name,))
-    hub = (str(site.network.load_balancer.first), (site.notebooks.hostname,))
-    return (*hosts, api, hub)
-
-
-def _forward(hosts: Iterable[Host]) -> str:
+def _forward(site: Site, hosts: Iterable[Host]) -> str:
     # Without a name server CoreDNS would refuse to start; the cluster's own names need none.
-    if not all(host.facts.nameservers for host in hosts):
+    if site.dns_server is not None:
+        places = " ".join(map(str, site.forwarders))
+    else:
+        places = "/etc/resolv.conf" if all(host.facts.nameservers for host in hosts) else ""
+    if not places:
         return ""
-    return "    forward . /etc/resolv.conf {\n       max_concurrent 1000\n    }\n"
+    return f"    forward . {places} {{\n       max_concurrent 1000\n    }}\n"
+
+
+def _site_zone(site: Site, known: str) -> str:
+    """Names of the site that only its name server knows; those of the list live on while it is away."""
+    if site.dns_server is None:
+        return ""
+    return f"{site.name}:53 {{\n    errors\n{known}    forward . {site.dns_server}\n    cache 30\n}}\n"
 
 
 def corefile(site: Site, hosts: Iterable[Host], domain: str) -> str:
     """CoreDNS's configuration: kubeadm's, with a block of the site's names."""
-    lines = "".join(f"       {address} {' '.join(names)}\n" for address, names in site_names(site))
+    lines = "".join(f"       {address} {' '.join(names)}\n" for address, names in site.records)
+    known = f"    hosts {{\n{lines}       ttl 60\n       fallthrough\n    }}\n"
     return (
         ".:53 {\n"
         "    errors\n"
         "    health {\n       lameduck 5s\n    }\n"
         "    ready\n"
-        f"    hosts {{\n{lines}       ttl 60\n       fallthrough\n    }}\n"
+        f"{known}"
         f"    kubernetes {domain} in-addr.arpa ip6.arpa {{\n"
         "       pods insecure\n       fallthrough in-addr.arpa ip6.arpa\n       ttl 30\n    }\n"
         "    prometheus :9153\n"
-        f"{_forward(hosts)}"
+        f"{_forward(site, hosts)}"
         f"    cache 30 {{\n       disable success {domain}\n       disable denial {domain}\n    }}\n"
         "    loop\n"
         "    reload\n"
         "    loadbalance\n"
         "}\n"
+        f"{_site_zone(site, known)}"
     )
 
 

@@ -19,7 +19,7 @@ from deskside.engine.approval import Approval
 from deskside.engine.graph import GraphNode
 from deskside.engine.planner import NodePlan, as_failure
 from deskside.errors import Busy, Interrupted, StepFailed, Unreachable
-from deskside.model.action import ActionResult
+from deskside.model.action import Action, ActionResult
 from deskside.model.resource import Change, Disruption, HostWriter
 
 ROUNDS = 4
@@ -162,10 +162,26 @@ class NodeWork:
         results = await self.host.perform(actions, title=self.node.step.title, deadline=remaining)
         if len(results) != len(actions):
             raise self._failed(f"sent {len(actions)} actions and got {len(results)} answers")
+        await self._confirm([action for change in changes for action in change.confirm])
         self.made += len(changes)
         answers = iter(results)
         for change in changes:
             self._take_result(change, tuple(islice(answers, len(change.actions))))
+
+    async def _confirm(self, actions: Sequence[Action]) -> None:
+        """Show over a new connection that the host can still be reached."""
+        if not actions:
+            return
+        self.report("logging in anew, to see that the host can still be reached")
+        try:
+            await self.host.reconnect()
+        except Unreachable as error:
+            raise self._failed(
+                f"lets no new connection in ({error.message}); the host takes the change back by itself",
+                "does network.firewall.allow_from contain this machine's address? see: deskside ports",
+            ) from error
+        remaining = max(1.0, self._ends - _now())
+        await self.host.perform(actions, title=self.node.step.title, deadline=remaining)
 
     def _take_result(self, change: Change, answers: Sequence[ActionResult]) -> None:
         if change.result is None:
@@ -178,8 +194,8 @@ class NodeWork:
         except Exception as error:
             raise as_failure(error, f"reading the result of {change.subject} on {self.host.name}") from error
 
-    def _failed(self, what: str) -> StepFailed:
-        return StepFailed(f"{self.node.step.title} on {self.host.name} {what}")
+    def _failed(self, what: str, hint: str = "") -> StepFailed:
+        return StepFailed(f"{self.node.step.title} on {self.host.name} {what}", hint=hint)
 
 
 def _subjects(changes: Sequence[Change], most: int = 5) -> str:

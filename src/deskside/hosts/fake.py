@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from deskside.errors import Busy, StepFailed
+from deskside.errors import Busy, StepFailed, Unreachable
 from deskside.hosts.asking import Asking, Raw
 from deskside.hosts.fake_files import FakeFiles, Refused, Unmodelled
 from deskside.hosts.fake_units import FakeUnits
@@ -145,6 +145,8 @@ class FakeHost(Asking):
         self.done: list[dict[str, Json]] = []
         """Every action that was carried out, as it travels."""
         self.ran: list[tuple[str, ...]] = []
+        self.lets_in = True
+        """Whether a new connection is let in."""
         self.round_trips = 0
         self.writes = 0
         self.files.put("/etc/hostname", f"{name}\n")
@@ -245,6 +247,12 @@ class FakeHost(Asking):
             return
         self.sent.append(artifact)
         self.files.put(staged, size=artifact.size)
+
+    async def reconnect(self) -> None:
+        """Raises Unreachable where a test says so."""
+        if self.lets_in:
+            return
+        raise Unreachable(f"{self.name} lets no new connection in")
 
     async def settle(self, deadline: float = 600.0) -> None:
         """There is never another run."""

@@ -118,6 +118,13 @@ class Session(Asking):
             )
         return self._results(result, title)
 
+    async def reconnect(self) -> None:
+        """Log in anew; raises Unreachable, and keeps the old connection then."""
+        try:
+            await self._link.renew()
+        except Lost as error:
+            raise Unreachable(f"{self.name} ({self._link.target.address}) does not answer: {error}") from None
+
     async def _joined(self, whole: bytes, rejoin: bytes, deadline: float) -> Raw:
         """The answer of a run, over as many connections as it takes."""
         started, end = False, monotonic() + deadline + 60

@@ -156,6 +156,17 @@ class Link:
         self._command = launcher(self.target.user, password=needed)
         self._first_line = f"{password.reveal()}\n".encode() if needed else b""
 
+    async def renew(self) -> None:
+        """Log in anew, whatever the present connection is like; it is kept when that fails.
+
+        Raises Lost where trying again later may help, Unreachable where it will not.
+        """
+        async with self._opening:
+            fresh = await self._connected()
+            old, self._connection = self._connection, fresh
+        if old is not None:
+            old.close()
+
     async def close(self) -> None:
         """Hang up. Detached runs go on."""
         connection, self._connection = self._connection, None

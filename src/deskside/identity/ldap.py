@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from time import time
 
 from deskside.model.finding import Finding, Outcome
@@ -20,6 +21,8 @@ from deskside.site.values import USERNAME
 CA_PATH = "/usr/local/etc/jupyterhub/directory-ca.pem"
 SYSTEM_CA_PATH = "/etc/ssl/certs/ca-certificates.crt"
 """What the hub's image trusts, for a directory whose authority is a public one."""
+AT_HUB = Path(__file__).parent / "at_hub/directory.py"
+"""What the hub runs to say what is wrong with the directory."""
 CERT_REQUIRED = 2
 """`ssl.CERT_REQUIRED`; without it ldap3 looks at no certificate at all."""
 SOON_SECONDS = 30 * 24 * 3600
@@ -31,7 +34,7 @@ class Ldap:
 
     kind: str = "ldap"
 
-    def hub_login(self, site: Site, ca: str) -> HubLogin:
+    def hub_login(self, site: Site, ca: str, break_glass: str = "") -> HubLogin:
         """Configuration of LDAPAuthenticator; `ca` is PEM text, empty for the authorities hosts trust."""
         identity = site.identity
         traits: dict[str, object] = {
@@ -55,8 +58,10 @@ class Ldap:
                 "JupyterHub": {"authenticator_class": "ldapauthenticator.LDAPAuthenticator"},
                 "LDAPAuthenticator": traits | rule,
                 "Authenticator": _people(identity),
+                **_break_glass(identity, break_glass),
             },
             files={CA_PATH: ca} if ca else {},
+            code={"10-deskside-directory": AT_HUB.read_text(encoding="utf-8")},
         )
 
     async def check(self, site: Site, ca: str, host: HostReader) -> tuple[Finding, ...]:
@@ -81,13 +86,26 @@ def _people(identity: Identity) -> Mapping[str, object]:
     `allowed_groups` keeps out an admin who is not in the group, so admins are allowed by name too. That alone
     would let in everybody whom the hub's database has ever known: hence `allow_existing_users`.
     """
-    admins = sorted(identity.admins)
+    local = (identity.break_glass.name,) if identity.break_glass else ()
+    admins = sorted({*identity.admins, *local})
     if not admins:
         return {}
     people: dict[str, object] = {"admin_users": admins}
     if identity.allow.group is not None:
         people |= {"allowed_users": admins, "allow_existing_users": False}
     return people
+
+
+def _break_glass(identity: Identity, hashed: str) -> Mapping[str, object]:
+    """The local account's settings; nothing without one."""
+    if identity.break_glass is None or not hashed:
+        return {}
+    return {
+        "DirectoryAuthenticator": {
+            "break_glass_name": identity.break_glass.name,
+            "break_glass_hash": hashed,
+        }
+    }
 
 
 def base_question(identity: Identity) -> ReadOutput:

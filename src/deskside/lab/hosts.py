@@ -98,6 +98,12 @@ def host_env() -> dict[str, str]:
     return {"PATH": PATH, "HOME": "/root", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
 
 
+def name_servers() -> tuple[str, ...]:
+    """IPv4 addresses of the machine's own name servers."""
+    words = [line.split() for line in _resolver().splitlines()]
+    return tuple(word[1] for word in words if word[0] == "nameserver" and ":" not in word[1])
+
+
 def _resolver() -> str:
     """The machine's own name servers; never the stub of systemd-resolved, which answers only the machine."""
     for file in (Path("/run/systemd/resolve/resolv.conf"), Path("/etc/resolv.conf")):

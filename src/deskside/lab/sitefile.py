@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deskside.lab.hosts import name_servers
 from deskside.lab.nas import AUTHORITY, secret_file
 from deskside.lab.spec import Layout
 
@@ -17,7 +18,7 @@ def site_text(layout: Layout) -> str:
         f"roles: [{', '.join(host.roles)}]{'' if host.managed else ', managed: false'}}}"
         for host in layout.hosts
     )
-    top = layout.directory_root
+    first = layout.hosts[0].name
     return f"""\
 # Site file of the rack `{layout.name}`. Change it as you like: `deskside plan` says what that means.
 site: {layout.domain}
@@ -33,20 +34,14 @@ network:
   pods: 10.42.0.0/16
   services: 10.43.0.0/16
   pod_network: flat
+  # One workstation hands out addresses and knows the names; for all others it asks whom this machine asks.
+  dhcp: {{provider: dnsmasq, on: {first}, range: {layout.prefix}100-{layout.prefix}199}}
+  dns: {{provider: dnsmasq, on: {first}, forwarders: [{", ".join(name_servers())}]}}
 
 hosts:
 {host_lines}
 
-# The directory is the NAS's own; its certificate is signed by an authority of the NAS.
-identity:
-  kind: ldap
-  server: ldaps://{layout.fqdn(nas)}
-  ca: {{file: {AUTHORITY}}}
-  base: "{top}"
-  user_dn: "uid={{username}},cn=users,{{base}}"
-  allow: {{group: "cn=ai,cn=groups,{top}"}}
-  admins: [ann]
-
+{_directory_text(layout)}
 kubernetes: {{distro: kubeadm, version: "1.36"}}
 
 storage:
@@ -70,4 +65,22 @@ notebooks:
 verify:
   user: {{name: ann, password: {{file: {secret_file(layout, "ann").name}}}}}
   outsider: {{name: bob, password: {{file: {secret_file(layout, "bob").name}}}}}
+"""
+
+
+def _directory_text(layout: Layout) -> str:
+    """Where people's accounts are."""
+    nas, top = layout.nas, layout.directory_root
+    assert nas
+    return f"""\
+# The directory is the NAS's own; its certificate is signed by an authority of the NAS.
+identity:
+  kind: ldap
+  server: ldaps://{layout.fqdn(nas)}
+  ca: {{file: {AUTHORITY}}}
+  base: "{top}"
+  user_dn: "uid={{username}},cn=users,{{base}}"
+  allow: {{group: "cn=ai,cn=groups,{top}"}}
+  admins: [ann]
+
 """

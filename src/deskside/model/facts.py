@@ -111,6 +111,10 @@ class Facts(FactModel):
     nameservers: tuple[str, ...] = ()
     networkd: bool = False
     network_manager: bool = False
+    resolved: bool = False
+    """systemd-resolved answers for the host's own names."""
+    firewalls: tuple[str, ...] = ()
+    """Active ones that are not ours: `ufw`, `firewalld`, `nftables` (whose file flushes all rules)."""
     disks: tuple[Disk, ...] = ()
     volume_group_free: Mapping[str, int] = Field(default_factory=dict)
     """Unallocated bytes by LVM volume group."""

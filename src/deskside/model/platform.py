@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from deskside.model.artifact import Locked
+from deskside.model.door import Door
 from deskside.model.facts import Facts
 from deskside.model.finding import Finding
 from deskside.model.query import Output, ReadOutput
@@ -119,6 +120,8 @@ class HubLogin:
     """Merged into `hub.config`."""
     files: Mapping[str, str]
     """Mount path -> content (a CA certificate), for `hub.extraFiles`."""
+    code: Mapping[str, str] = field(default_factory=dict)
+    """Name -> Python that the hub runs at its start, for `hub.extraConfig`."""
 
 
 @runtime_checkable
@@ -129,8 +132,11 @@ class Directory(Protocol):
     def kind(self) -> str:
         """`ldap`."""
 
-    def hub_login(self, site: Site, ca: str) -> HubLogin:
-        """Configuration of the hub's authenticator; `ca` is the PEM text of the directory's CA."""
+    def hub_login(self, site: Site, ca: str, break_glass: str = "") -> HubLogin:
+        """Configuration of the hub's authenticator; `ca` is the PEM text of the directory's CA.
+
+        `break_glass` is as in `Platform`.
+        """
 
     async def check(self, site: Site, ca: str, host: HostReader) -> tuple[Finding, ...]:
         """Look at the directory from a server: reachable, TLS, names, base."""
@@ -164,8 +170,12 @@ class Platform:
     addons: tuple[AddOn, ...]
     hosts: Mapping[str, Host]
     """Managed hosts that answered, in site-file order."""
+    doors: tuple[Door, ...] = ()
+    """What the plug-ins have to let in."""
     directory_ca: str = ""
     """PEM text, read from beside the site file."""
+    break_glass: str = ""
+    """Salt and scrypt of the password of `identity.break_glass`, as SALT$HASH; empty without one."""
 
     def artifact(self, name: str) -> Locked:
         """The locked artifact of that name; KeyError is a fault of the catalog, tested for every add-on."""

@@ -49,6 +49,8 @@ class Change:
     """Unified diff for people; a secret's content never stands here."""
     result: Callable[[Sequence[ActionResult]], object] | None = None
     """Makes the typed result that the step `gives` from what the actions printed."""
+    confirm: tuple[Action, ...] = ()
+    """Carried out over a *new* connection after `actions`; without them the host takes the change back."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,12 @@ class HostWriter(HostReader, Protocol):
 
     async def send(self, artifact: Locked) -> None:
         """Bring an artifact into the host's staging folder, verified by digest; nothing when it is there."""
+
+    async def reconnect(self) -> None:
+        """Log in anew; the old connection is closed once the new one stands.
+
+        Raises Unreachable when the host lets no new connection in; the old one is kept then.
+        """
 
     async def perform(
         self, actions: Sequence[Action], *, title: str, deadline: float

@@ -25,6 +25,8 @@ DEBIAN = HostOs(
             "socat",
             "util-linux",
         ),
+        # Without Debian's own unit, which would answer by its own settings as soon as it is installed.
+        "names": ("dnsmasq-base",),
         "time": ("chrony",),
         # keepalived's check of the API calls curl.
         "failover": ("keepalived", "curl"),

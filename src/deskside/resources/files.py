@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Protocol
 
 from deskside.errors import StepFailed
-from deskside.model.action import MakeDirectory, MakeLink, RemovePath, WriteFile
+from deskside.model.action import Action, MakeDirectory, MakeLink, RemovePath, RunCommand, WriteFile
 from deskside.model.query import PathFound, ReadPath
 from deskside.model.resource import Change, HostReader
 from deskside.site.secrets import Secret
@@ -93,6 +93,8 @@ class File:
     mode: int = 0o644
     owner: str = "root"
     group: str = "root"
+    check: tuple[str, ...] = ()
+    """A program that refuses what its service could not read; `{}` stands for the path to be tried."""
 
     @property
     def subject(self) -> str:
@@ -118,8 +120,16 @@ class File:
             return None
         diff = "" if same else self._diff(there)
         summary = ", ".join(attributes) if same else self._summary(there, diff)
-        write = WriteFile(self.path, self.content, self.mode, self.owner, self.group)
-        return Change(self.subject, summary, (write,), diff=diff)
+        return Change(self.subject, summary, tuple(self._writing()), diff=diff)
+
+    def _writing(self) -> Iterator[Action]:
+        if self.check:
+            # Not beside the file: a folder of drop-ins would be read with it.
+            tried = f"/run/deskside/check{self.path.replace('/', '-')}"
+            yield WriteFile(tried, self.content, self.mode, self.owner, self.group)
+            yield RunCommand(tuple(word.replace("{}", tried) for word in self.check), timeout=60.0)
+            yield RemovePath(tried)
+        yield WriteFile(self.path, self.content, self.mode, self.owner, self.group)
 
     def _diff(self, found: PathFound) -> str:
         if not isinstance(self.content, str) or not self._shown:

@@ -18,6 +18,8 @@ from deskside.site.faults import Place, at
 from deskside.site.schema import (
     AddressRange,
     Admin,
+    Dhcp,
+    Dns,
     Export,
     Homes,
     HostSpec,
@@ -73,6 +75,17 @@ class DraftHost:
 
 
 @dataclass(frozen=True)
+class DraftService:
+    """What can be understood of `network.dhcp` or `network.dns`."""
+
+    provider: str | None
+    on: str | None
+    range: AddressRange | None
+    server: IPv4Address | None
+    has_forwarders: bool
+
+
+@dataclass(frozen=True)
 class Draft:
     """What can be understood of a whole file."""
 
@@ -108,6 +121,20 @@ class Draft:
     def load_balancer(self) -> AddressRange | None:
         """Addresses for published services."""
         return leaf(self.data.get("network"), Network, "load_balancer", AddressRange)
+
+    def service(self, name: Literal["dhcp", "dns"]) -> DraftService | None:
+        """What can be understood of who hands out addresses, or knows the names; None without the section."""
+        section = at(self.data, ("network", name))
+        if not isinstance(section, Mapping):
+            return None
+        model = Dhcp if name == "dhcp" else Dns
+        return DraftService(
+            provider=leaf(section, model, "provider", str),
+            on=leaf(section, model, "on", str),
+            range=leaf(section, Dhcp, "range", AddressRange) if name == "dhcp" else None,
+            server=leaf(section, Dns, "server", IPv4Address) if name == "dns" else None,
+            has_forwarders=section.get("forwarders") is not None,
+        )
 
     @property
     def homes(self) -> Export | None:

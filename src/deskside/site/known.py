@@ -18,9 +18,6 @@ from deskside.site.schema import Site
 LATER_KEYS = frozenset(
     {
         "addons",
-        "network.dhcp",
-        "network.dns",
-        "network.firewall",
         "hosts[].gpu",
         "notebooks.profiles[].gpu",
         "storage.shares",

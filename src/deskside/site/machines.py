@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from deskside.site.values import AbsolutePath, Label, Mac, RangeField, Username
+from deskside.site.values import AbsolutePath, Label, Mac, Opening, RangeField, Username
 
 
 class Section(BaseModel):
@@ -60,6 +60,70 @@ class Admin(Section):
     )
 
 
+class Dhcp(Section):
+    """Who hands out addresses."""
+
+    provider: Literal["dnsmasq", "synology", "router"] = Field(
+        examples=["dnsmasq"],
+        description="`dnsmasq`: Deskside runs it on a host. `synology`, `router`: a person sets it up, with "
+        "what `deskside handout` prints.",
+    )
+    on: Label | None = Field(
+        None, examples=["ws1"], description="With `dnsmasq`: the managed host that runs it."
+    )
+    range: RangeField = Field(
+        examples=["10.20.0.100-10.20.0.199"],
+        description="Addresses for machines without a reservation. In the subnet, apart from "
+        "`load_balancer`.",
+    )
+    lease: int = Field(
+        43200, ge=300, le=2592000, description="Seconds for which an address is given; half of it to renew."
+    )
+
+
+class Dns(Section):
+    """Who knows the site's names."""
+
+    provider: Literal["dnsmasq", "synology", "router"] = Field(
+        examples=["dnsmasq"],
+        description="`dnsmasq`: Deskside runs it on a host. `synology`, `router`: a person sets it up, with "
+        "what `deskside handout` prints.",
+    )
+    on: Label | None = Field(
+        None, examples=["ws1"], description="With `dnsmasq`: the managed host that runs it."
+    )
+    server: IPv4Address | None = Field(
+        None,
+        examples=["10.20.0.20"],
+        description="With `synology` or `router`: the server's address; by default that of the storage host "
+        "that is not managed, or the gateway.",
+    )
+    forwarders: tuple[IPv4Address, ...] | None = Field(
+        None,
+        examples=["[10.20.0.1]"],
+        description="With `dnsmasq`: who knows all other names; by default the gateway. `[]`: nobody.",
+    )
+
+
+class Firewall(Section):
+    """What is let in from outside."""
+
+    enabled: bool = Field(
+        True, description="`false`: Deskside removes its rules and leaves the hosts' ports to you."
+    )
+    allow_from: tuple[IPv4Network, ...] = Field(
+        (),
+        examples=["[10.20.0.0/24]"],
+        description="Networks that people come from; by default the subnet. Must contain the address that "
+        "Deskside is run from.",
+    )
+    open: tuple[Opening, ...] = Field(
+        (),
+        examples=["[tcp/8080, udp/60000-61000]"],
+        description="Further ports of every server and worker that people may use, for services of your own.",
+    )
+
+
 class Network(Section):
     """Addresses of the site. All ranges are apart from each other; IPv4 only."""
 
@@ -88,6 +152,13 @@ class Network(Section):
         description="How pods reach each other. `flat`: host routes, no overlay, no network policies. Fixed "
         "at the first apply.",
     )
+    dhcp: Dhcp | None = Field(
+        None, description="Who hands out addresses; without it Deskside does not look after them."
+    )
+    dns: Dns | None = Field(
+        None, description="Who knows the site's names; without it the hosts know them by /etc/hosts alone."
+    )
+    firewall: Firewall = Field(Firewall(), description="What is let in from outside.")
     mtu: int | None = Field(
         None,
         ge=1280,
@@ -165,6 +236,11 @@ class HostSpec(Section):
     def is_node(self) -> bool:
         """Whether it is part of the cluster: a managed server or worker."""
         return self.managed and (self.is_server or self.is_worker)
+
+
+def people_networks(network: Network) -> tuple[IPv4Network, ...]:
+    """Where people come from: `firewall.allow_from`, else the subnet."""
+    return network.firewall.allow_from or (network.subnet,)
 
 
 def host_number(network: Network, address: IPv4Address) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from ipaddress import IPv4Interface
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -73,7 +74,8 @@ def _fault(detail: ErrorDetails, data: Mapping[str, object]) -> Fault:
         return _choice(place, at(data, place), detail)
     message, remedy = _wrong_value(kind, detail, at(data, place))
     if not remedy:
-        example = setting.example if (setting := settings().get(general(place))) else ""
+        setting = settings().get(general(place))
+        example = setting.example if setting else _network_of(at(data, place))
         remedy = f"write {_written(place, example)}" if example else _add(place)
     return Fault(place, shorten(message), shorten(remedy))
 
@@ -98,6 +100,14 @@ def _wrong_value(kind: str, detail: ErrorDetails, value: object) -> tuple[str, s
     if kind == "string_pattern_mismatch":
         return f"{_shown(value)} has characters or a form that cannot stand here", ""
     return f"{_shown(value)} cannot stand here: {detail['msg'][:1].lower()}{detail['msg'][1:]}", ""
+
+
+def _network_of(value: object) -> str:
+    """The network that an address with a prefix length is in; empty for anything else."""
+    try:
+        return str(IPv4Interface(str(value)).network) if "/" in str(value) else ""
+    except ValueError:
+        return ""
 
 
 def general(place: Place) -> str:

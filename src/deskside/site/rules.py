@@ -18,12 +18,13 @@ from deskside.site.draft import Draft
 from deskside.site.faults import Fault, at
 from deskside.site.network_rules import NETWORK_RULES
 from deskside.site.schema import Role
+from deskside.site.service_rules import SERVICE_RULES
 from deskside.site.trains import load_train
 
 
 def faults(draft: Draft) -> Iterator[Fault]:
     """What every rule finds, in the order of the rules."""
-    for rule in (*RULES, *NETWORK_RULES):
+    for rule in (*RULES, *NETWORK_RULES, *SERVICE_RULES):
         yield from rule(draft)
 
 

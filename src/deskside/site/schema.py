@@ -7,13 +7,27 @@ checks its own values; rules between sections live in `rules.py`. Nothing here r
 
 from __future__ import annotations
 
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from deskside.site.machines import Admin, DataDevice, HostSpec, Installer, Network, Role, Section, host_number
+from deskside.site.machines import (
+    Admin,
+    DataDevice,
+    Dhcp,
+    Dns,
+    Firewall,
+    HostSpec,
+    Installer,
+    Network,
+    Role,
+    Section,
+    host_number,
+    people_networks,
+)
+from deskside.site.releases import ChartSource, Release, Releases
 from deskside.site.secrets import Secret, SecretSource
 from deskside.site.values import (
     AbsolutePath,
@@ -39,7 +53,10 @@ __all__ = [
     "CaFile",
     "ChartSource",
     "DataDevice",
+    "Dhcp",
+    "Dns",
     "Export",
+    "Firewall",
     "Homes",
     "HostSpec",
     "Identity",
@@ -63,6 +80,7 @@ __all__ = [
     "Verify",
     "Volumes",
     "host_number",
+    "people_networks",
     "pod_range",
 ]
 
@@ -104,6 +122,16 @@ class Allow(Section):
         return self
 
 
+class LocalAdmin(Section):
+    """An account of the hub alone; the hub keeps a salted hash of its password."""
+
+    name: Username = Field(examples=["breakglass"], description="A name that the directory does not have.")
+    password: SecretSource = Field(
+        examples=["{file: breakglass.secret}"],
+        description="{env: NAME} or {file: PATH}; 12 characters or more. Asked for at every plan.",
+    )
+
+
 class Identity(Section):
     """The directory that knows the people."""
 
@@ -129,6 +157,9 @@ class Identity(Section):
         description="Who may log in: {group: DN} or {all: true}.",
     )
     admins: tuple[Username, ...] = Field((), description="Users who see and stop the desks of others.")
+    break_glass: LocalAdmin | None = Field(
+        None, description="An admin of the hub who can log in while the directory is away."
+    )
 
     @property
     def user_dn_template(self) -> str:
@@ -174,56 +205,6 @@ class Ingress(Section):
 
     kind: Literal["none"] = Field(
         "none", description="`none`: plain HTTP on a load-balancer address. Passwords travel unencrypted."
-    )
-
-
-class ChartSource(Section):
-    """Another chart than the train's."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        json_schema_extra={"oneOf": [{"required": ["reference", "version"]}, {"required": ["path"]}]},
-    )
-
-    reference: str | None = Field(
-        None,
-        examples=["oci://registry.example/charts/jupyterhub"],
-        pattern=r"^(oci|https)://[^\s]+$",
-        description="oci://registry/chart, or https://repository/chart-name; needs `version`.",
-    )
-    version: str | None = Field(
-        None, examples=["4.4.2"], pattern=r"^[\w.+-]+$", description="Exact version of the chart."
-    )
-    path: Path | None = Field(
-        None, description="Chart folder or .tgz on this machine, relative to the site file."
-    )
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.reference is None) == (self.path is None) or (self.reference is None) != (
-            self.version is None
-        ):
-            raise wrong(
-                "a chart comes from exactly one place",
-                "write {reference: URL, version: VERSION} or {path: PATH}",
-            )
-        return self
-
-
-class Release(Section):
-    """The escape hatch of one Helm release."""
-
-    chart: ChartSource | None = Field(None, description="Another chart than the train's.")
-    values: Values = Field({}, description="Values for the chart, passed through last and never looked into.")
-
-
-class Releases(Section):
-    """The escape hatch of every Helm release but the hub's, which is in `notebooks`."""
-
-    metallb: Release = Field(Release(), description="MetalLB: load-balancer addresses.")
-    local_path: Release = Field(
-        Release(), alias="local-path", description="local-path-provisioner: local volumes."
     )
 
 
@@ -341,6 +322,32 @@ class Site(Section):
     def storage_hosts(self) -> tuple[HostSpec, ...]:
         """Storage hosts, managed or not, in file order."""
         return tuple(host for host in self.hosts if host.is_storage)
+
+    @property
+    def dns_server(self) -> IPv4Address | None:
+        """Who knows the site's names; None when nobody does, or the file was not validated."""
+        dns = self.network.dns
+        if dns is None:
+            return None
+        if dns.provider == "dnsmasq":
+            return next((host.address for host in self.hosts if host.name == dns.on), None)
+        if dns.server or dns.provider == "router":
+            return dns.server or self.network.gateway
+        return next((host.address for host in self.storage_hosts if not host.managed), None)
+
+    @property
+    def forwarders(self) -> tuple[IPv4Address, ...]:
+        """Who knows names beyond the site: `network.dns.forwarders`, else the gateway."""
+        dns = self.network.dns
+        return (self.network.gateway,) if dns is None or dns.forwarders is None else dns.forwarders
+
+    @property
+    def records(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Addresses with their names, the full one first: hosts, the API, and what is published."""
+        hosts = tuple((str(host.address), (self.fqdn(host), host.name)) for host in self.hosts)
+        api = (str(self.network.api), (self.api_name,))
+        hub = (str(self.network.load_balancer.first), (self.notebooks.hostname,))
+        return (*hosts, api, hub)
 
     @property
     def homes_host(self) -> HostSpec:

@@ -69,6 +69,14 @@ def _mac(text: str) -> str:
     return ":".join(digits[i : i + 2] for i in range(0, 12, 2))
 
 
+def _opening(text: str) -> str:
+    found = re.fullmatch(r"(tcp|udp)/(\d{1,5})(?:-(\d{1,5}))?", text)
+    ports = [int(port) for port in found.groups()[1:] if port] if found else []
+    if not ports or not all(1 <= port <= 65535 for port in ports) or ports != sorted(ports):
+        raise wrong(f"{text!r} names no port", "write tcp/8080, udp/5353, or a range: tcp/8000-8010")
+    return text
+
+
 def _absolute(text: str) -> str:
     path = PurePosixPath(text)
     if not text.startswith("/") or ".." in path.parts or not text.isprintable():
@@ -90,6 +98,12 @@ Label = Annotated[str, AfterValidator(_label), WithJsonSchema({"type": "string",
 Domain = Annotated[
     str, AfterValidator(_domain), WithJsonSchema({"type": "string", "pattern": rf"^{LABEL}(\.{LABEL})*$"})
 ]
+Opening = Annotated[
+    str,
+    AfterValidator(_opening),
+    WithJsonSchema({"type": "string", "pattern": "^(tcp|udp)/[0-9]{1,5}(-[0-9]{1,5})?$"}),
+]
+"""A protocol and a port or a range of them: `tcp/8080`."""
 Mac = Annotated[
     str,
     AfterValidator(_mac),

@@ -1,8 +1,8 @@
 """Runs on a host, standard library only: who answers for addresses that nobody should have yet.
 
 Takes JSON on standard input, {"interface", "addresses", "seconds"}, and prints {address: MAC} of those that
-answered. The questions are ARP probes with sender 0.0.0.0 (RFC 5227), which put nothing into anybody's cache.
-Changes nothing; needs CAP_NET_RAW.
+answered, several of them separated by blanks. The questions are ARP probes with sender 0.0.0.0 (RFC 5227),
+which put nothing into anybody's cache. Changes nothing; needs CAP_NET_RAW.
 """
 
 import json
@@ -30,7 +30,7 @@ def answer(frame: bytes) -> tuple[str, str]:
 
 def probe(interface: str, addresses: list[str], seconds: float) -> dict[str, str]:
     """Ask twice for each address and listen for `seconds` each time."""
-    found: dict[str, str] = {}
+    found: dict[str, set[str]] = {}
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ARP)) as link:
         link.bind((interface, ARP))
         mac = link.getsockname()[4]
@@ -45,8 +45,8 @@ def probe(interface: str, addresses: list[str], seconds: float) -> dict[str, str
                 except TimeoutError:
                     break
                 if address in addresses:
-                    found[address] = owner
-    return found
+                    found.setdefault(address, set()).add(owner)
+    return {address: " ".join(sorted(owners)) for address, owners in found.items()}
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from deskside.model.door import Door, Source
 from deskside.model.facts import Facts
 from deskside.model.platform import Host, Platform
 from deskside.model.query import Output, ReadOutput
@@ -36,6 +37,13 @@ SLEEP = (
     "suspend-then-hibernate.target",
 )
 LOOPBACK_NAME = r"127\.0\.1\.1\s.*"
+
+
+def _first_server(site: Site, host: HostSpec) -> bool:
+    return host.name == site.servers[0].name
+
+
+TIME = Door("time (NTP)", "udp", "123", (Source.NODES,), _first_server)
 POD_LINKS = ("cni*", "veth*", "cali*", "vxlan.calico", "flannel*", "cilium*", "lxc*")
 """Names of the links that pod networks make: nobody else may configure them."""
 

@@ -24,6 +24,8 @@ CHECKS: Mapping[str, tuple[Check, str]] = {
     "kubernetes": (preflight_hosts.foreign, "no host has another Kubernetes"),
     "power": (preflight_hosts.power, "every host has the processors and memory for its roles"),
     "ports": (preflight_hosts.ports, "the ports that the cluster needs are free, or its own"),
+    "names": (preflight_hosts.name_ports, "nobody answers for names or addresses where the site is to"),
+    "firewall": (preflight_hosts.firewalls, "no host has a firewall of somebody else's"),
     "space": (preflight_hosts.space, "there is room for images and desks on every host"),
     "lvm": (preflight_hosts.volume_groups, "no volume group has much space unallocated"),
     "address": (preflight_hosts.address, "every host has its own address, and keeps it"),

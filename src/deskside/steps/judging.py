@@ -17,6 +17,7 @@ from deskside.resources.disks import WIPE_HINT, DataDisk
 from deskside.site.schema import DataDevice, Site
 from deskside.steps.baseline import INOTIFY, wanted_sysctls
 from deskside.steps.findings import failed, not_run, warning
+from deskside.steps.resolving import wrong_answers
 
 CLOCK_APART = 2.0
 """Seconds between servers: etcd and certificates bear this much."""
@@ -51,14 +52,16 @@ class Heard:
 Judge = Callable[[Site, Platform, Sequence[Heard]], Iterator[Finding]]
 
 
-def _said(output: Output) -> str:
+def said_by(output: Output) -> str:
+    """The last line of what a program said that did not work."""
     if output.status is None:
         return "it ran out of time"
     lines = (output.stderr or output.stdout).strip().splitlines()
     return lines[-1] if lines else f"exit status {output.status}"
 
 
-def _object(output: Output) -> Mapping[str, object] | None:
+def object_of(output: Output) -> Mapping[str, object] | None:
+    """The JSON object that a program printed; None when it printed none."""
     try:
         found = json.loads(output.stdout) if output.status == 0 else None
     except ValueError:
@@ -69,10 +72,10 @@ def _object(output: Output) -> Mapping[str, object] | None:
 def addresses(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Finding]:
     """Somebody has the API's address, or one of the load balancer's."""
     for item in heard:
-        found = _object(item.output)
+        found = object_of(item.output)
         if found is None:
             said = f"{item.host} could not look who has the addresses of API and load balancer: "
-            said += _said(item.output)
+            said += said_by(item.output)
             yield not_run("addresses", item.host, said, "run as root with python3; then: deskside check")
             continue
         for text, mac in sorted(found.items(), key=lambda pair: IPv4Address(pair[0])):
@@ -98,7 +101,7 @@ def clocks(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[F
         try:
             clock = float(item.output.stdout)
         except ValueError:
-            yield not_run("clock", item.host, f"{item.host} did not tell its time: {_said(item.output)}")
+            yield not_run("clock", item.host, f"{item.host} did not tell its time: {said_by(item.output)}")
             continue
         # The clock was read somewhere between question and answer.
         offsets[item.host] = (clock - (item.before + item.after) / 2, (item.after - item.before) / 2)
@@ -122,10 +125,10 @@ def clocks(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[F
 def fsync(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Finding]:
     """The disk under etcd is slow to make a write safe. A warning: it may be a bad moment."""
     for item in heard:
-        found = _object(item.output)
+        found = object_of(item.output)
         taken = found.get("milliseconds") if found else None
         if not isinstance(taken, int | float):
-            said = f"the disk of {item.host} could not be timed: {_said(item.output)}"
+            said = f"the disk of {item.host} could not be timed: {said_by(item.output)}"
             yield warning("fsync", item.host, said, "see that /var/lib can be written and has space")
         elif taken > FSYNC_WANTED:
             said = (
@@ -154,7 +157,7 @@ def homes(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Fi
     nas = site.homes_host
     for item in heard:
         if item.output.status != 0:
-            said = f"{nas.name} ({nas.address}) does not answer {item.host} for NFS: {_said(item.output)}"
+            said = f"{nas.name} ({nas.address}) does not answer {item.host} for NFS: {said_by(item.output)}"
             path = site.storage.homes.source.path
             hint = f"switch NFS on there, and allow {site.network.subnet} to mount {path} with write access"
             yield failed("homes", item.host, said, hint)
@@ -180,11 +183,46 @@ def _enough(key: str, live: str | None, wanted: str) -> bool:
     return live == wanted or (key in INOTIFY and live.isdigit() and int(live) >= int(wanted))
 
 
+def dhcp_servers(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Finding]:
+    """A second DHCP server: two of them hand out one address twice, or lead machines astray."""
+    del platform
+    for item in heard:
+        try:
+            found = json.loads(item.output.stdout) if item.output.status == 0 else None
+        except ValueError:
+            found = None
+        if not isinstance(found, list):
+            said = f"whether another DHCP server answers is not known: {said_by(item.output)}"
+            yield not_run("dhcp", item.host, said)
+            continue
+        for server in found:
+            where = f"{server['server']} ({server['mac']})"
+            if server["server"] == str(site.network.gateway):
+                where = f"{where}, the router,"
+            said = f"a DHCP server at {where} answers on the network, and offers {server['offered']}"
+            hint = "switch it off, or let it be the site's: network.dhcp.provider: router"
+            yield failed("dhcp", server["server"], said, hint)
+
+
+def name_records(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Finding]:
+    """Records that a person has still to enter. A warning: the hosts know each other by /etc/hosts."""
+    del platform
+    provider = site.network.dns.provider if site.network.dns else ""
+    for item in heard:
+        wrong = list(wrong_answers(site, item.output))
+        if wrong:
+            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+            hint = f"enter what this prints: deskside handout {provider}"
+            yield warning("records", item.host, f"seen from {item.host}, {wrong[0]}{more}", hint)
+
+
 JUDGES: Mapping[str, tuple[Judge, str]] = {
     "addresses": (addresses, "nobody has the API address or one of the load balancer"),
     "clock": (clocks, "the clocks of the servers agree"),
     "fsync": (fsync, "the disks of the servers are fast enough for etcd"),
     "data": (data, "the data disks are those that the site file names"),
+    "dhcp": (dhcp_servers, "no other DHCP server answers on the network"),
+    "records": (name_records, "the name server has every record of the site"),
     "homes": (homes, "the storage host answers for NFS"),
     "settings": (settings, "the kernel settings are right"),
 }

@@ -22,6 +22,7 @@ CONFLIST = "/etc/deskside/cni/net.d/10-deskside.conflist"
 PEERS = "/etc/deskside/pod-network.conf"
 PROGRAM = "/opt/deskside/libexec/pod-network"
 UNIT = "deskside-pod-network.service"
+WATCH_UNIT = "deskside-pod-routes.service"
 ROUTE_PROTOCOL = 142
 """Number that marks our routes, so that those of hosts that have left are found and removed."""
 DEFAULT_MTU = 1500
@@ -70,8 +71,18 @@ def peers(site: Site, host: Host) -> str:
 PROGRAM_TEXT = f"""\
 #!/bin/sh
 # Written by Deskside: routes to the pods of other hosts, and masquerading of what leaves the pods' network.
-# Reads {PEERS}; safe to run again at any time.
+# Reads {PEERS}; safe to run again at any time. With `watch` it goes on, and does so whenever an
+# address or a route is gone: the kernel drops every route of a link that loses its last address.
 set -eu
+
+if [ "${{1:-}}" = watch ]; then
+    ip -o monitor address route | while read -r line; do
+        case "$line" in
+            Deleted* | *" inet "*) "$0" || true ;;
+        esac
+    done
+    exit 1
+fi
 
 pods="" own="" wanted=""
 while read -r word first second; do
@@ -134,6 +145,23 @@ WantedBy=multi-user.target
 """
 
 
+WATCH_TEXT = f"""\
+# Written by Deskside.
+[Unit]
+Description=Deskside: keep the routes to the pods of other hosts
+After={UNIT}
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart={PROGRAM} watch
+Restart=always
+RestartSec=1
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
 @step(needs=("container_runtime",), on={Role.SERVER, Role.WORKER})
 def pod_network(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
     """Connect the pods of all hosts."""
@@ -141,7 +169,9 @@ def pod_network(site: Site, platform: Platform, host: Host) -> Iterator[Resource
     program = File(PROGRAM, PROGRAM_TEXT, 0o755)
     others = File(PEERS, peers(site, host))
     unit = File(f"{UNIT_DIRECTORY}/{UNIT}", UNIT_TEXT)
-    yield from (program, others, unit)
+    watch = File(f"{UNIT_DIRECTORY}/{WATCH_UNIT}", WATCH_TEXT)
+    yield from (program, others, unit, watch)
     yield Unit(UNIT, after=(program, others, unit), reload=True)
+    yield Unit(WATCH_UNIT, after=(program, watch))
     # Last: with this file the runtime calls the node ready for pods.
     yield File(CONFLIST, conflist(site, host))

@@ -34,6 +34,7 @@ SERVER_CPUS = 2
 """kubeadm refuses fewer."""
 WORKER_MEMORY = GIB
 
+ANY_ADDRESS = "0.0.0.0"  # noqa: S104  # looked for, not bound to
 NODE_PORTS = {10250: "kubelet", 7472: "speaker", 7946: "speaker"}
 SERVER_PORTS = {
     6443: "kube-apiserver",
@@ -99,6 +100,44 @@ def ports(site: Site, hosts: Mapping[str, Host]) -> Iterator[Finding]:
             yield failed(
                 "ports", name, said, f"look: ssh {name} sudo ss -Hlnp 'sport = :{port}'; then stop it"
             )
+
+
+OTHER_FIREWALLS = {
+    "ufw": "sudo ufw disable",
+    "firewalld": "sudo systemctl disable --now firewalld",
+}
+"""Firewalls of somebody else's, with the command that ends them: two of them close what the other opens."""
+
+
+def firewalls(site: Site, hosts: Mapping[str, Host]) -> Iterator[Finding]:
+    """No other firewall is active beside ours."""
+    if not site.network.firewall.enabled:
+        return
+    for name, host in hosts.items():
+        for found in host.facts.firewalls:
+            if found in OTHER_FIREWALLS:
+                hint = f"run on it: {OTHER_FIREWALLS[found]}; or set network.firewall.enabled: false"
+                yield failed("firewall", name, f"{name} has an active {found}", hint)
+            else:
+                said = f"{name} loads /etc/nftables.conf, which flushes all rules, Kubernetes' included"
+                yield warning("firewall", name, said, "run on it: sudo systemctl disable nftables")
+
+
+def name_ports(site: Site, hosts: Mapping[str, Host]) -> Iterator[Finding]:
+    """Somebody else answers for names or addresses where ours is to."""
+    wanted = {53: (site.network.dns, "names (DNS)"), 67: (site.network.dhcp, "addresses (DHCP)")}
+    for port, (service, what) in wanted.items():
+        host = hosts.get(service.on or "") if service and service.provider == "dnsmasq" else None
+        if host is None:
+            continue
+        everywhere = (ANY_ADDRESS, "::", "*", str(host.spec.address))
+        for listener in host.facts.listeners:
+            if listener.port == port and listener.address in everywhere and listener.program != "dnsmasq":
+                program = listener.program or "a program"
+                said = f"port {port} on {host.name} is taken by {program}; the site's {what} need it"
+                hint = f"stop it, or name another host in network.{'dns' if port == 53 else 'dhcp'}.on"
+                yield failed("names", host.name, said, hint)
+                break
 
 
 def grown_paths(host: Host) -> tuple[str, ...]:
@@ -174,10 +213,10 @@ def power(site: Site, hosts: Mapping[str, Host]) -> Iterator[Finding]:
 def address(site: Site, hosts: Mapping[str, Host]) -> Iterator[Finding]:
     """The host has the address (and card) of the site file, and will have it tomorrow."""
     for name, host in hosts.items():
-        yield from _address_of(name, host)
+        yield from _address_of(site, name, host)
 
 
-def _address_of(name: str, host: Host) -> Iterator[Finding]:
+def _address_of(site: Site, name: str, host: Host) -> Iterator[Finding]:
     wanted, mac = str(host.spec.address), host.spec.mac
     card = host.facts.interface_with(wanted)
     if card is None:
@@ -188,7 +227,7 @@ def _address_of(name: str, host: Host) -> Iterator[Finding]:
     if mac and card.mac.lower() != mac:
         said = f"{wanted} is on a card with the MAC address {card.mac}, not {mac}"
         yield failed("address", name, said, "correct hosts[].mac, or look whether this is another machine")
-    elif card.dynamic:
+    elif card.dynamic and not (site.network.dhcp and mac):
         said = f"{name} has its address {wanted} from a DHCP lease"
         hint = f"reserve it for {card.mac} on the DHCP server, or set it on the host itself"
         # A MAC address in the site file says that somebody thought of a reservation.

@@ -14,6 +14,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from deskside.errors import DesksideError
+from deskside.model.facts import Facts
 from deskside.model.finding import Finding
 from deskside.model.platform import Host, Platform
 from deskside.model.query import Json, ReadOutput
@@ -23,14 +24,20 @@ from deskside.site.schema import DataDevice, Site
 from deskside.site.values import AddressRange
 from deskside.steps.baseline import data_mounts, wanted_sysctls
 from deskside.steps.findings import fine, not_run
-from deskside.steps.judging import JUDGES, Heard, Probe
+from deskside.steps.judging import JUDGES, Heard, Judge, Probe
+from deskside.steps.names import serves_addresses
+from deskside.steps.resolving import names_question
 
 NFS_PORT = 2049
+DHCP_PORT = 67
+OFFER_SECONDS = 2.6
+"""A server may look for three seconds whether anybody has the address before it offers it; we ask twice."""
 MOST_ADDRESSES = 512
 """Of a load-balancer range that is probed; a longer one is probed up to here."""
 
 
-def _script(name: str, question: Json, timeout: float) -> ReadOutput:
+def script(name: str, question: Json, timeout: float) -> ReadOutput:
+    """Run one of the small programs of this folder on a host, with a question by standard input."""
     text = Path(__file__).with_name(name).read_text()
     # The program stands in the argument, so that its question can come by standard input.
     return ReadOutput(("python3", "-c", text), json.dumps(question), timeout)
@@ -40,7 +47,13 @@ def probes(site: Site, platform: Platform) -> list[Probe]:
     """What is worth asking of the hosts that answered, in their present condition."""
     hosts = platform.hosts
     found = [*_address_probes(site, hosts), *_clock_probes(hosts), *_disk_probes(hosts)]
-    return [*found, *_nas_probes(site, hosts), *_setting_probes(hosts)]
+    return [
+        *found,
+        *_nas_probes(site, hosts),
+        *_setting_probes(hosts),
+        *_dhcp_probes(site, hosts),
+        *_name_probes(site, hosts),
+    ]
 
 
 def _joined(hosts: Iterable[Host]) -> bool:
@@ -72,7 +85,7 @@ def _address_probes(site: Site, hosts: Mapping[str, Host]) -> Iterator[Probe]:
         card = host.facts.interface_with(str(host.spec.address))
         if asked and card:
             question: Json = {"interface": card.name, "addresses": asked, "seconds": 0.7}
-            yield Probe("addresses", name, _script("arp_probe.py", question, 20.0))
+            yield Probe("addresses", name, script("arp_probe.py", question, 20.0))
             return
 
 
@@ -88,7 +101,7 @@ def _disk_probes(hosts: Mapping[str, Host]) -> Iterator[Probe]:
     for name, host in hosts.items():
         if host.spec.is_server and not host.facts.kubernetes.joined:
             question: Json = {"paths": ["/var/lib/etcd", "/var/lib"], "writes": 100}
-            yield Probe("fsync", name, _script("fsync_probe.py", question, 20.0))
+            yield Probe("fsync", name, script("fsync_probe.py", question, 20.0))
         if isinstance(host.spec.data, DataDevice):
             yield Probe("data", name, DataDisk(host.spec.data.device, host.spec.data.serial).question)
         if data_mounts(host.spec) and host.facts.kubernetes.joined:
@@ -113,6 +126,29 @@ def _setting_probes(hosts: Mapping[str, Host]) -> Iterator[Probe]:
             yield Probe("settings", name, ReadOutput(argv))
 
 
+def _dhcp_probes(site: Site, hosts: Mapping[str, Host]) -> Iterator[Probe]:
+    """Before ours answers for the first time; from then on `check network` asks."""
+    for name, host in hosts.items():
+        card = host.facts.interface_with(str(host.spec.address))
+        if card and serves_addresses(site, host.spec) and not listens(host.facts, DHCP_PORT):
+            question: Json = {"interface": card.name, "seconds": OFFER_SECONDS}
+            yield Probe("dhcp", name, script("dhcp_probe.py", question, 20.0))
+
+
+def _name_probes(site: Site, hosts: Mapping[str, Host]) -> Iterator[Probe]:
+    """A name server that a person sets up: whether it has the site's records, seen from every host."""
+    if site.network.dns is not None and site.network.dns.provider != "dnsmasq":
+        for name in hosts:
+            yield Probe("records", name, names_question(site))
+
+
+def listens(facts: Facts, port: int) -> bool:
+    """Whether a dnsmasq listens on that UDP port."""
+    return any(
+        item.port == port and item.protocol == "udp" and item.program == "dnsmasq" for item in facts.listeners
+    )
+
+
 async def _ask(reader: HostReader, probes: Sequence[Probe]) -> list[Heard]:
     before = time.time()
     answers = await reader.read_all([probe.question for probe in probes])
@@ -120,10 +156,16 @@ async def _ask(reader: HostReader, probes: Sequence[Probe]) -> list[Heard]:
     return [Heard(probe, answer, before, after) for probe, answer in zip(probes, answers, strict=True)]
 
 
-async def probe_checks(site: Site, platform: Platform, readers: Mapping[str, HostReader]) -> list[Finding]:
+async def probe_checks(
+    site: Site,
+    platform: Platform,
+    readers: Mapping[str, HostReader],
+    wanted: Sequence[Probe] | None = None,
+    judges: Mapping[str, tuple[Judge, str]] = JUDGES,
+) -> list[Finding]:
     """Ask, and say what the answers mean. A host that does not answer any more is a finding, not an error."""
     asked: dict[str, list[Probe]] = {}
-    for probe in probes(site, platform):
+    for probe in probes(site, platform) if wanted is None else wanted:
         if probe.host in readers:
             asked.setdefault(probe.host, []).append(probe)
     jobs = [_ask(readers[name], questions) for name, questions in asked.items()]
@@ -136,13 +178,18 @@ async def probe_checks(site: Site, platform: Platform, readers: Mapping[str, Hos
             raise answer
         else:
             heard += answer
-    return findings + judged(site, platform, heard)
+    return findings + judged(site, platform, heard, judges)
 
 
-def judged(site: Site, platform: Platform, heard: Sequence[Heard]) -> list[Finding]:
+def judged(
+    site: Site,
+    platform: Platform,
+    heard: Sequence[Heard],
+    judges: Mapping[str, tuple[Judge, str]] = JUDGES,
+) -> list[Finding]:
     """What the answers mean: findings by check, and one that is fine for each check that found nothing."""
     findings: list[Finding] = []
-    for check, (judge, passed) in JUDGES.items():
+    for check, (judge, passed) in judges.items():
         answers = [item for item in heard if item.probe.check == check]
         found = list(judge(site, platform, answers))
         findings += found or ([fine(check, "site", passed)] if answers else [])

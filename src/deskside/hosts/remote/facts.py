@@ -31,7 +31,10 @@ FOREIGN = {
     "k0s": ("/usr/local/bin/k0s", "/var/lib/k0s"),
 }
 UNIT_FOLDERS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
-WATCHED = ("systemd-networkd.service", "NetworkManager.service", "deskside-run-*")
+WATCHED = (
+    *("systemd-networkd.service", "systemd-resolved.service", "NetworkManager.service"),
+    *("firewalld.service", "nftables.service", "deskside-run-*"),
+)
 
 
 def present(path: str) -> bool:
@@ -115,8 +118,31 @@ def unit_facts() -> Raw:
     return {
         "networkd": "systemd-networkd.service" in units,
         "network_manager": "NetworkManager.service" in units,
+        "resolved": "systemd-resolved.service" in units,
+        "firewalls": other_firewalls(units),
         "runs": runs,
     }
+
+
+def other_firewalls(units: list[str]) -> list[str]:
+    """Firewalls beside ours. The unit of ufw is active also where ufw is not."""
+    found = []
+    if "ENABLED=yes" in lines_of("/etc/ufw/ufw.conf"):
+        found.append("ufw")
+    if "firewalld.service" in units:
+        found.append("firewalld")
+    if "nftables.service" in units and "flush ruleset" in lines_of("/etc/nftables.conf"):
+        found.append("nftables")
+    return found
+
+
+def lines_of(path: str) -> list[str]:
+    """Lines of a small text file without blanks at their ends; none where there is no such file."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return [line.strip() for line in file]
+    except OSError:
+        return []
 
 
 def system_facts() -> Raw:

@@ -1,0 +1,96 @@
+"""Runs on a host, standard library only: which DHCP servers answer on the host's network.
+
+Takes JSON on standard input, {"interface", "seconds"}, and prints a list of {"server", "mac", "offered"}. It
+asks as a card that does not exist, and takes no offer. What the host itself would answer is not heard. It
+changes nothing (a server may hold the offered address back for a minute); needs CAP_NET_RAW.
+"""
+
+import json
+import secrets
+import socket
+import struct
+import sys
+import time
+
+IPV4, UDP, BROADCAST = 0x0800, 17, b"\xff" * 6
+COOKIE = b"\x63\x82\x53\x63"
+SERVER_IDENTIFIER, MESSAGE_TYPE, END = 54, 53, 255
+DISCOVER, OFFER = 1, 2
+
+
+def checksum(data: bytes) -> int:
+    """Of an IPv4 header."""
+    total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    total = (total & 0xFFFF) + (total >> 16)
+    return ~(total + (total >> 16)) & 0xFFFF
+
+
+def discover(card: bytes, number: int) -> bytes:
+    """A DHCPDISCOVER as an Ethernet frame; the answer is asked for by broadcast."""
+    head = struct.pack("!BBBBIHH", 1, 1, 6, 0, number, 0, 0x8000) + b"\0" * 16
+    options = bytes((MESSAGE_TYPE, 1, DISCOVER, 55, 2, 1, 3, END))
+    message = head + card + b"\0" * (10 + 192) + COOKIE + options
+    message += b"\0" * max(0, 300 - len(message))
+    datagram = struct.pack("!HHHH", 68, 67, 8 + len(message), 0) + message
+    start = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 0, 0, 64, UDP, 0)
+    ends = b"\0" * 4 + b"\xff" * 4
+    header = (
+        struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 0, 0, 64, UDP, checksum(start + ends)) + ends
+    )
+    return BROADCAST + card + struct.pack("!H", IPV4) + header + datagram
+
+
+def offer(frame: bytes, number: int) -> dict[str, str]:
+    """What a DHCPOFFER to that question says; empty for any other frame."""
+    if len(frame) < 282 or frame[12:14] != struct.pack("!H", IPV4) or frame[23] != UDP:
+        return {}
+    datagram = frame[14 + (frame[14] & 15) * 4 :]
+    message = datagram[8:]
+    if datagram[:4] != struct.pack("!HH", 67, 68) or message[4:8] != struct.pack("!I", number):
+        return {}
+    found = options_of(message[240:])
+    if found.get(MESSAGE_TYPE) != bytes((OFFER,)):
+        return {}
+    server = found.get(SERVER_IDENTIFIER, frame[26:30])
+    mac = ":".join(f"{byte:02x}" for byte in frame[6:12])
+    return {"server": socket.inet_ntoa(server), "mac": mac, "offered": socket.inet_ntoa(message[16:20])}
+
+
+def options_of(data: bytes) -> dict[int, bytes]:
+    """Options by their numbers, as far as they can be read."""
+    found: dict[int, bytes] = {}
+    place = 0
+    while place + 1 < len(data) and data[place] != END:
+        if data[place] == 0:
+            place += 1
+            continue
+        length = data[place + 1]
+        found[data[place]] = data[place + 2 : place + 2 + length]
+        place += 2 + length
+    return found
+
+
+def probe(interface: str, seconds: float) -> list[dict[str, str]]:
+    """Ask twice and listen for `seconds` each time; one entry per server."""
+    found: dict[str, dict[str, str]] = {}
+    # A card of nobody's: locally administered, and another one each time.
+    card, number = b"\x02" + secrets.token_bytes(5), secrets.randbits(32)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(IPV4)) as link:
+        link.bind((interface, IPV4))
+        for _ in range(2):
+            link.send(discover(card, number))
+            end = time.monotonic() + seconds
+            while (left := end - time.monotonic()) > 0:
+                link.settimeout(left)
+                try:
+                    heard = offer(link.recv(4096), number)
+                except TimeoutError:
+                    break
+                if heard:
+                    found[heard["server"]] = heard
+    return list(found.values())
+
+
+if __name__ == "__main__":
+    asked = json.load(sys.stdin)
+    json.dump(probe(asked["interface"], asked["seconds"]), sys.stdout)

@@ -1,0 +1,139 @@
+"""The firewall on a real cluster, scanned from inside and outside the allowed range; and its way back."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from rack.docker import docker_before, docker_state
+from rack.platforms import OnRack, needs_root
+from rack.stranger import Scanner, plugged_in
+
+pytestmark = [pytest.mark.rack, needs_root]
+
+DOCKER_HOST, PUBLISHED = "ws2", 8099
+PROGRAM = "/opt/deskside/libexec/firewall"
+INSIDE, OUTSIDE = 100, 150
+"""Last bytes of the scanner's two addresses: the lower half of the subnet is let in, the upper is not."""
+PUBLISH = f"""
+libraries=$(ldd /usr/bin/socat | grep -o '/[^ ]*')
+tar -cC / --dereference usr/bin/socat $libraries | docker import - socat >/dev/null
+docker run --detach --name published --publish {PUBLISHED}:{PUBLISHED} socat \
+    /usr/bin/socat -u TCP-LISTEN:{PUBLISHED},fork OPEN:/dev/null
+"""
+UNPUBLISH = "docker rm --force published; docker rmi socat"
+
+
+@pytest.fixture(scope="module")
+def scanner(platform: OnRack) -> Iterator[Scanner]:
+    """With an address that is let in, and one that is not."""
+    with plugged_in(platform, INSIDE, OUTSIDE) as found:
+        yield found
+
+
+def restricted(platform: OnRack, name: str, network: str) -> OnRack:
+    """The same site, with another `allow_from`."""
+    line = f"  firewall: {{allow_from: [{network}]}}\n"
+    return platform.with_site(name, ("  pod_network: flat\n", f"  pod_network: flat\n{line}"))
+
+
+@pytest.fixture
+def closed(platform: OnRack) -> Iterator[OnRack]:
+    """Only the lower half of the subnet is let in, which this machine is in; a Docker publishes a port."""
+    other = restricted(platform, "half-closed", f"{platform.rack.layout.prefix}0/25")
+    platform.shell(DOCKER_HOST, PUBLISH)
+    try:
+        other.deskside("apply", "--yes")
+        yield other
+    finally:
+        platform.shell(DOCKER_HOST, UNPUBLISH)
+        platform.deskside("apply", "--yes")
+    assert platform.changes() == set()
+    assert docker_state(platform, DOCKER_HOST) == docker_before(platform)
+
+
+def listening(platform: OnRack, host: str) -> list[int]:
+    """Ports on which anything listens, the published one, and every node port."""
+    lines = platform.shell(host, "ss -Hltn").splitlines()
+    services = json.loads(platform.kubectl("get", "services", "-A", "-o", "json"))["items"]
+    node_ports = [port.get("nodePort") for service in services for port in service["spec"].get("ports", ())]
+    found = {int(line.split()[3].rpartition(":")[2]) for line in lines}
+    return sorted({*found, *(port for port in node_ports if port), PUBLISHED, 445, 2049})
+
+
+def test_every_host_is_open_where_the_table_says_and_closed_elsewhere(
+    closed: OnRack, scanner: Scanner
+) -> None:
+    table = closed.deskside("ports", "--json").document["ports"]
+    for spec in closed.rack.layout.hosts:
+        if not spec.managed:
+            continue
+        address, there = closed.rack.layout.address(spec), listening(closed, spec.name)
+        assert 10250 in there
+        mine = [line for line in table if line["host"] == spec.name and line["protocol"] == "tcp"]
+        people = {int(line["ports"]) for line in mine if "people" in line["sources"]}
+        published = {PUBLISHED} if spec.name == DOCKER_HOST else set()
+        assert scanner.open_ports(INSIDE, address, there) == (people & set(there)) | published, spec.name
+        assert scanner.open_ports(OUTSIDE, address, there) == set(), spec.name
+    hub = closed.rack.layout.load_balancer.partition("-")[0]
+    assert scanner.open_ports(INSIDE, hub, [22, 80, 10250]) == {80}
+    assert scanner.open_ports(OUTSIDE, hub, [22, 80, 10250]) == set()
+
+
+def test_rules_that_lock_us_out_are_taken_back(platform: OnRack) -> None:
+    before = platform.shell("ws1", "nft --stateless list table inet deskside")
+    stranger = restricted(platform, "locked-out", "192.0.2.0/24")
+    ended = stranger.deskside("apply", "--yes", code=6)
+    assert "the host takes the change back by itself" in ended.err
+    assert "network.firewall.allow_from" in ended.err
+    wait_for_undo(platform)
+    assert platform.shell("ws1", "nft --stateless list table inet deskside") == before
+    assert platform.changes() == set()
+
+
+def wait_for_undo(platform: OnRack) -> None:
+    """Until no host has rules on trial."""
+    for spec in platform.rack.layout.hosts:
+        if spec.managed:
+            end = time.monotonic() + 60
+            while platform.run(spec.name, "test", "-e", "/run/deskside/firewall.old", check=False).ok:
+                assert time.monotonic() < end, f"{spec.name} did not take its rules back"
+                time.sleep(0.5)
+
+
+def test_rules_on_trial_of_a_run_that_was_killed_go_back_by_themselves(platform: OnRack) -> None:
+    before = platform.shell("ws2", "nft --stateless list table inet deskside")
+    trial = "table inet deskside {}\ndelete table inet deskside\n"
+    platform.run("ws2", "tee", "/etc/deskside/firewall.trial", stdin=trial)
+    platform.shell("ws2", f"{PROGRAM} try")
+    assert "chain" not in platform.run("ws2", "nft", "list", "table", "inet", "deskside", check=False).out
+    wait_for_undo(platform)
+    assert platform.shell("ws2", "nft --stateless list table inet deskside") == before
+    late = platform.run("ws2", PROGRAM, "keep", check=False)
+    assert not late.ok
+    assert "the old rules are back" in late.err
+
+
+def test_a_rule_that_somebody_adds_or_takes_away_is_seen_and_put_right(platform: OnRack) -> None:
+    platform.shell("ws1", "nft insert rule inet deskside input accept")
+    platform.shell("ws2", "nft delete table inet deskside")
+    assert platform.changes() == {("ws1", "firewall"), ("ws2", "firewall")}
+    findings = {}
+    for line in platform.deskside("verify", "--json", code=None).lines:
+        findings[line["check"]] = line["outcome"]
+    assert findings["firewall"] in ("ok", "failed"), "a desk on ws2 reaches files, one on ws3 does not"
+    platform.deskside("apply", "--yes")
+    assert platform.changes() == set()
+
+
+def test_the_rules_are_there_again_after_a_reboot(platform: OnRack) -> None:
+    before = platform.shell("ws3", "nft --stateless list table inet deskside")
+    unit = platform.shell("ws3", "systemctl show -p Before,WantedBy deskside-firewall.service")
+    assert "network-pre.target" in unit
+    assert "multi-user.target" in unit
+    platform.shell("ws3", "nft delete table inet deskside; systemctl restart deskside-firewall.service")
+    assert platform.shell("ws3", "nft --stateless list table inet deskside") == before
+    assert platform.changes() == set()
