@@ -114,6 +114,32 @@ def test_f26_networkd_that_manages_everything_leaves_pod_links_alone(based: OnRa
     assert carried_out(based, baseline) == 0
 
 
+NETWORK_MANAGER = """
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq update
+apt-get -qq install --no-install-recommends network-manager >/dev/null
+ip link add cali00f26 type veth peer name f26peer
+ip address add 10.42.26.1/32 dev cali00f26
+ip link set cali00f26 up
+ip link set f26peer up
+until nmcli -t -f DEVICE,STATE device | grep -q '^cali00f26:connected'; do sleep 0.1; done
+"""
+
+
+def test_f26_networkmanager_lets_go_of_pod_links(based: OnRack) -> None:
+    """A desktop's NetworkManager takes every link that comes up, until the baseline tells it not to."""
+    try:
+        based.shell(HOST, NETWORK_MANAGER)
+        assert carried_out(based, baseline) == 2, "its configuration, and a reload"
+        free = "nmcli -t -f DEVICE,STATE device | grep -qx cali00f26:unmanaged"
+        based.shell(HOST, f"timeout 20 sh -c 'until {free}; do sleep 0.1; done'")
+        assert "10.42.26.1/32" in based.shell(HOST, "ip -o -4 address show dev cali00f26")
+        assert carried_out(based, baseline) == 0
+    finally:
+        based.shell(HOST, "ip link del cali00f26; apt-get -qq purge network-manager >/dev/null")
+        based.shell(HOST, "rm -rf /etc/NetworkManager")
+
+
 TAKE = """
 import ctypes, os, resource, sys
 resource.setrlimit(resource.RLIMIT_NOFILE, (9000, 9000))
