@@ -203,6 +203,7 @@ TRY = """
 import asyncio, json, sys
 from traitlets.config import Config
 c = Config()
+c.JupyterHub.authenticator_class = "ldapauthenticator.LDAPAuthenticator"
 asked = json.load(sys.stdin)
 exec(asked["code"])
 async def main():

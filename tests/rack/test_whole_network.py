@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -52,7 +53,8 @@ def test_f25_an_mtu_black_hole_is_found_between_the_pairs_that_it_is_between(pla
     finally:
         subprocess.run(["ip", "link", "set", link, "mtu", "1500"], check=True)
     assert set(found) == {"packets"}
-    assert all("ws3" in message and "1400 bytes" in message for message in found["packets"]), found
+    # A virtual cable lets four bytes more through, for a tag.
+    assert all("ws3" in one and re.search("beyond 140[04] bytes", one) for one in found["packets"]), found
     assert len(found["packets"]) >= 4, "both ways, with each of the others"
 
 
@@ -119,8 +121,14 @@ def test_a_real_bind_serves_the_zone_files_of_the_handout(platform: OnRack, tmp_
         checked = platform.run("ws2", "named-checkconf", "-z", "/run/zones/named.conf").out
         assert "loaded serial" in checked
         platform.shell("ws2", "systemd-run --quiet --unit=zones /usr/sbin/named -f -c /run/zones/named.conf")
-        ask = ("dig", "@127.0.0.1", "-p", "5353", "+short", "+tries=10", "+timeout=2")
+        ask = ("dig", "@127.0.0.1", "-p", "5353", "+short", "+tries=1", "+timeout=2")
         nas = layout.host("nas")
+        end = time.monotonic() + 30
+        while not platform.run("ws2", *ask, "soa", layout.domain, check=False).ok:
+            assert time.monotonic() < end, platform.run(
+                "ws2", "journalctl", "-u", "zones.service", "-n", "20"
+            ).out
+            time.sleep(0.5)
         assert platform.run("ws2", *ask, layout.fqdn(nas)).out.split() == [layout.address(nas)]
         assert platform.run("ws2", *ask, f"x.apps.{layout.domain}").out.split() == [f"{layout.prefix}200"]
         assert platform.run("ws2", *ask, "-x", layout.api).out.split() == [f"api.{layout.domain}."]

@@ -183,19 +183,31 @@ def _enough(key: str, live: str | None, wanted: str) -> bool:
     return live == wanted or (key in INOTIFY and live.isdigit() and int(live) >= int(wanted))
 
 
+def offers_in(output: Output) -> Sequence[Mapping[str, str]] | None:
+    """What `dhcp_probe.py` printed; None when it printed no list."""
+    try:
+        found = json.loads(output.stdout) if output.status == 0 else None
+    except ValueError:
+        return None
+    return found if isinstance(found, list) else None
+
+
+def wrong_names(site: Site, item: Heard) -> str:
+    """The first wrong answer of a name server, seen from a host, and how many others; empty for none."""
+    wrong = list(wrong_answers(site, item.output))
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    return f"seen from {item.host}, {wrong[0]}{more}" if wrong else ""
+
+
 def dhcp_servers(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Finding]:
     """A second DHCP server: two of them hand out one address twice, or lead machines astray."""
     del platform
     for item in heard:
-        try:
-            found = json.loads(item.output.stdout) if item.output.status == 0 else None
-        except ValueError:
-            found = None
-        if not isinstance(found, list):
+        found = offers_in(item.output)
+        if found is None:
             said = f"whether another DHCP server answers is not known: {said_by(item.output)}"
             yield not_run("dhcp", item.host, said)
-            continue
-        for server in found:
+        for server in found or ():
             where = f"{server['server']} ({server['mac']})"
             if server["server"] == str(site.network.gateway):
                 where = f"{where}, the router,"
@@ -209,11 +221,9 @@ def name_records(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iter
     del platform
     provider = site.network.dns.provider if site.network.dns else ""
     for item in heard:
-        wrong = list(wrong_answers(site, item.output))
-        if wrong:
-            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        if wrong := wrong_names(site, item):
             hint = f"enter what this prints: deskside handout {provider}"
-            yield warning("records", item.host, f"seen from {item.host}, {wrong[0]}{more}", hint)
+            yield warning("records", item.host, wrong, hint)
 
 
 JUDGES: Mapping[str, tuple[Judge, str]] = {

@@ -14,10 +14,10 @@ from deskside.model.platform import Host, Platform
 from deskside.model.query import Json
 from deskside.site.schema import Site
 from deskside.steps.findings import failed, not_run, warning
-from deskside.steps.judging import Heard, Judge, Probe, object_of, said_by
+from deskside.steps.judging import Heard, Judge, Probe, object_of, offers_in, said_by, wrong_names
 from deskside.steps.network import DEFAULT_MTU
 from deskside.steps.probes import OFFER_SECONDS, script
-from deskside.steps.resolving import names_question, wrong_answers
+from deskside.steps.resolving import names_question
 
 LOOKERS = 2
 """Hosts that ask who has an address: nobody hears an answer of its own."""
@@ -170,16 +170,12 @@ def dhcp(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Fin
     ours = site.host(service.on).address if service.provider == "dnsmasq" and service.on else None
     servers: dict[str, str] = {}
     for item in heard:
-        try:
-            found = json.loads(item.output.stdout) if item.output.status == 0 else None
-        except ValueError:
-            found = None
-        if not isinstance(found, list):
+        found = offers_in(item.output)
+        if found is None:
             yield not_run(
                 "dhcp", item.host, f"which DHCP servers answer is not known: {said_by(item.output)}"
             )
-            continue
-        servers.update({server["server"]: server["mac"] for server in found})
+        servers.update({server["server"]: server["mac"] for server in found or ()})
     strangers = {server: mac for server, mac in servers.items() if ours and server != str(ours)}
     for server, mac in strangers.items():
         said = f"a second DHCP server at {server} ({mac}) answers on the network"
@@ -196,12 +192,10 @@ def dhcp(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Fin
 def names(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Finding]:
     """Forward and reverse agree with the site file, seen from every host."""
     for item in heard:
-        wrong = list(wrong_answers(site, item.output))
-        if wrong:
-            more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        if wrong := wrong_names(site, item):
             provider = site.network.dns.provider if site.network.dns else ""
             hint = "run: deskside plan" if provider == "dnsmasq" else f"run: deskside handout {provider}"
-            yield failed("names", item.host, f"seen from {item.host}, {wrong[0]}{more}", hint)
+            yield failed("names", item.host, wrong, hint)
 
 
 NETWORK_JUDGES: Mapping[str, tuple[Judge, str]] = {
