@@ -115,14 +115,15 @@ def test_f26_networkd_that_manages_everything_leaves_pod_links_alone(based: OnRa
 
 
 NETWORK_MANAGER = """
-export DEBIAN_FRONTEND=noninteractive
-apt-get -qq update
-apt-get -qq install --no-install-recommends network-manager >/dev/null
 ip link add cali00f26 type veth peer name f26peer
 ip address add 10.42.26.1/32 dev cali00f26
 ip link set cali00f26 up
 ip link set f26peer up
-until nmcli -t -f DEVICE,STATE device | grep -q '^cali00f26:connected'; do sleep 0.1; done
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq update
+# A host of the rack has no events of udev: only what is there before NetworkManager is taken.
+apt-get -qq install --no-install-recommends network-manager >/dev/null
+timeout 30 sh -c "until nmcli -t -f DEVICE,STATE device | grep -q '^cali00f26:connected'; do sleep 0.1; done"
 """
 
 
