@@ -297,7 +297,7 @@ def test_a_host_at_another_address_is_told_how_to_come_to_its_own(fresh: OnRack)
         (found,) = ended.document["hosts"]
         assert (found["outcome"], found["address"]) == ("adopted", elsewhere)
         mac = fresh.rack.layout.mac(12)
-        assert f"reserve that for {mac}" in found["next"][0]
+        assert f"reserved for {mac} once ws1 is applied" in found["next"][0]
     finally:
         fresh.shell(HOST, f"ip address del {elsewhere}/24 dev {link}")
 
@@ -313,19 +313,13 @@ def test_hosts_are_found_by_their_mac_addresses(fresh: OnRack) -> None:
 
 def test_a_lease_of_the_dhcp_host_says_where_a_host_is(fresh: OnRack) -> None:
     prefix = fresh.rack.layout.prefix
-    served = f"  dhcp: {{provider: dnsmasq, on: ws1, range: {prefix}100-{prefix}160}}"
-    served_site = fresh.with_site(
-        "served",
-        ("admin: {user: ops,", "admin: {user: ops, installer: {user: installer},"),
-        ("  pod_network: flat", f"  pod_network: flat\n{served}"),
-    )
     lease = f"1999999999 {fresh.rack.layout.mac(12)} {prefix}150 debian *"
     link = fresh.shell(HOST, "ip -o route get 10.77.0.1 | sed 's/.* dev \\([^ ]*\\).*/\\1/'").strip()
     fresh.shell("ws1", f"install -d {Path(LEASES).parent} && echo '{lease}' > {LEASES}")
     fresh.shell(HOST, f"ip address add {prefix}150/24 dev {link}")
     try:
         secret = str(fresh.rack.folder / "installer.secret")
-        ended = served_site.deskside("adopt", "--discover", HOST, "--password-file", secret, code=2)
+        ended = fresh.deskside("adopt", "--discover", HOST, "--password-file", secret, code=2)
         assert f"{HOST} ({fresh.rack.layout.mac(12)}) is at {prefix}150" in ended.err
     finally:
         fresh.shell(HOST, f"ip address del {prefix}150/24 dev {link}")
