@@ -115,6 +115,7 @@ def test_f26_networkd_that_manages_everything_leaves_pod_links_alone(based: OnRa
 
 
 NETWORK_MANAGER = """
+cp /etc/resolv.conf /root/resolv.conf
 ip link add cali00f26 type veth peer name f26peer
 ip address add 10.42.26.1/32 dev cali00f26
 ip link set cali00f26 up
@@ -138,7 +139,7 @@ def test_f26_networkmanager_lets_go_of_pod_links(based: OnRack) -> None:
         assert carried_out(based, baseline) == 0
     finally:
         based.shell(HOST, "ip link del cali00f26; apt-get -qq purge network-manager >/dev/null")
-        based.shell(HOST, "rm -rf /etc/NetworkManager")
+        based.shell(HOST, "rm -rf /etc/NetworkManager; rm -f /etc/resolv.conf; mv /root/resolv.conf /etc/")
 
 
 TAKE = """
