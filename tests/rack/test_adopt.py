@@ -16,6 +16,7 @@ import asyncssh
 import pytest
 
 from deskside.app.handover import DROP_IN, PLACE, SUDOERS, UNDO
+from deskside.steps.names import LEASES
 from rack.platforms import OnRack, needs_root
 
 pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(400)]
@@ -274,7 +275,9 @@ def test_killed_after_the_door_is_closed_the_host_puts_itself_back(fresh: OnRack
 def test_interrupted_it_puts_the_host_back_before_it_ends(fresh: OnRack) -> None:
     fresh.shell(HOST, "echo 'sleep 1.5' > /etc/ssh/sshrc")
     secret = str(fresh.rack.folder / "installer.secret")
-    argv = fresh.argv("adopt", HOST, "--password-file", secret, "--yes")
+    # Whatever started the tests may have had it ignored.
+    argv = ["env", "--default-signal=INT"]
+    argv += fresh.argv("adopt", HOST, "--password-file", secret, "--yes")
     with subprocess.Popen(argv, env=fresh.environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as run:
         fresh.shell(HOST, f"until [ -e {DROP_IN} ]; do sleep 0.05; done")
         run.send_signal(signal.SIGINT)
@@ -294,7 +297,7 @@ def test_a_host_at_another_address_is_told_how_to_come_to_its_own(fresh: OnRack)
         (found,) = ended.document["hosts"]
         assert (found["outcome"], found["address"]) == ("adopted", elsewhere)
         mac = fresh.rack.layout.mac(12)
-        assert f"reserve that for {mac}" in found["next"][0]
+        assert f"reserved for {mac} once ws1 is applied" in found["next"][0]
     finally:
         fresh.shell(HOST, f"ip address del {elsewhere}/24 dev {link}")
 
@@ -306,6 +309,21 @@ def test_hosts_are_found_by_their_mac_addresses(fresh: OnRack) -> None:
         assert f"is at {fresh.rack.host(name).address}" in ended.err
     assert "nothing was changed" in ended.err
     assert_as_before(fresh)
+
+
+def test_a_lease_of_the_dhcp_host_says_where_a_host_is(fresh: OnRack) -> None:
+    prefix = fresh.rack.layout.prefix
+    lease = f"1999999999 {fresh.rack.layout.mac(12)} {prefix}150 debian *"
+    link = fresh.shell(HOST, "ip -o route get 10.77.0.1 | sed 's/.* dev \\([^ ]*\\).*/\\1/'").strip()
+    fresh.shell("ws1", f"install -d {Path(LEASES).parent} && echo '{lease}' > {LEASES}")
+    fresh.shell(HOST, f"ip address add {prefix}150/24 dev {link}")
+    try:
+        secret = str(fresh.rack.folder / "installer.secret")
+        ended = fresh.deskside("adopt", "--discover", HOST, "--password-file", secret, code=2)
+        assert f"{HOST} ({fresh.rack.layout.mac(12)}) is at {prefix}150" in ended.err
+    finally:
+        fresh.shell(HOST, f"ip address del {prefix}150/24 dev {link}")
+        fresh.shell("ws1", f"rm -r {Path(LEASES).parent}")
 
 
 IN_USE = """

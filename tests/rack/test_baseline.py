@@ -115,14 +115,16 @@ def test_f26_networkd_that_manages_everything_leaves_pod_links_alone(based: OnRa
 
 
 NETWORK_MANAGER = """
-export DEBIAN_FRONTEND=noninteractive
-apt-get -qq update
-apt-get -qq install --no-install-recommends network-manager >/dev/null
+cp /etc/resolv.conf /root/resolv.conf
 ip link add cali00f26 type veth peer name f26peer
 ip address add 10.42.26.1/32 dev cali00f26
 ip link set cali00f26 up
 ip link set f26peer up
-until nmcli -t -f DEVICE,STATE device | grep -q '^cali00f26:connected'; do sleep 0.1; done
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq update
+# A host of the rack has no events of udev: only what is there before NetworkManager is taken.
+apt-get -qq install --no-install-recommends network-manager >/dev/null
+timeout 30 sh -c "until nmcli -t -f DEVICE,STATE device | grep -q '^cali00f26:connected'; do sleep 0.1; done"
 """
 
 
@@ -137,7 +139,7 @@ def test_f26_networkmanager_lets_go_of_pod_links(based: OnRack) -> None:
         assert carried_out(based, baseline) == 0
     finally:
         based.shell(HOST, "ip link del cali00f26; apt-get -qq purge network-manager >/dev/null")
-        based.shell(HOST, "rm -rf /etc/NetworkManager")
+        based.shell(HOST, "rm -rf /etc/NetworkManager; rm -f /etc/resolv.conf; mv /root/resolv.conf /etc/")
 
 
 TAKE = """

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from deskside.app.discover import dhcp_host
 from deskside.app.first_look import CLOSED, Look, first_look, installer_of, things
 from deskside.app.handover import (
     DOOR_SECONDS,
@@ -254,9 +255,8 @@ def _moving(site: Site, entered: Entered) -> str:
     card = entered.look.facts.interface_with(current)
     mac = spec.mac or (card.mac if card else "")
     said = f"{spec.name} answers at {current}; the site file gives it {spec.address}"
-    dhcp = getattr(site.network, "dhcp", None)
-    if dhcp is not None:
-        return f"{said}, which it gets with its DHCP reservation for {mac}: reboot it once that is served"
+    if dhcp_host(site):
+        return f"{said}, reserved for {mac} once {dhcp_host(site)} is applied: then reboot it"
     return f"{said}: reserve that for {mac} in the DHCP server, or set it on the host, then reboot it"
 
 
@@ -295,7 +295,7 @@ async def take_all_over(
     entered: Sequence[Entered], site: Site, take: Callable[[Entered], Awaitable[tuple[str, ...]]]
 ) -> dict[str, tuple[str, ...] | DesksideError]:
     """Take machines over: the DHCP host first, which gives the others their addresses, then all at once."""
-    dhcp = getattr(getattr(site.network, "dhcp", None), "on", None)
+    dhcp = dhcp_host(site)
     first = [one for one in entered if one.name == dhcp]
     rest = [one for one in entered if one.name != dhcp]
 

@@ -20,11 +20,10 @@ from deskside.hosts.session import connect
 from deskside.model.artifact import Locked
 from deskside.model.query import ReadPath
 from deskside.site.schema import Site
+from deskside.steps.names import LEASES
 
 Seen: TypeAlias = Mapping[str, Sequence[str]]
 """MAC -> the IPv4 addresses at which it was seen."""
-LEASES = ("/var/lib/misc/dnsmasq.leases", "/var/lib/deskside/dnsmasq.leases")
-"""Where dnsmasq keeps its leases: Debian's own place, then Deskside's."""
 LARGEST = 4096
 """Addresses of a subnet that are still spoken to one by one."""
 DISCARD = 9
@@ -109,9 +108,15 @@ async def _first_open(addresses: Sequence[str], port: int) -> str:
     return next((address for address, open_ in zip(addresses, answers, strict=True) if open_), "")
 
 
+def dhcp_host(site: Site) -> str:
+    """The host on which Deskside hands out addresses; empty where it does not."""
+    dhcp = site.network.dhcp
+    return (dhcp.on or "") if dhcp is not None else ""
+
+
 def _in_order(site: Site) -> Iterator[str]:
     """The DHCP host first: the others get their addresses from it."""
-    dhcp = getattr(getattr(site.network, "dhcp", None), "on", None)
+    dhcp = dhcp_host(site)
     yield from sorted((spec.name for spec in site.managed_hosts), key=lambda name: name != dhcp)
 
 
@@ -155,7 +160,7 @@ async def _nothing_to_send(_: Locked) -> object:
 async def _leases(workspace: Workspace) -> Mapping[str, str]:
     """Leases of the site's own DHCP server; none before that host is taken over."""
     site = workspace.site
-    name = getattr(getattr(site.network, "dhcp", None), "on", None)
+    name = dhcp_host(site)
     spec = next((one for one in site.managed_hosts if one.name == name), None)
     if spec is None:
         return {}
@@ -170,5 +175,5 @@ async def _leases(workspace: Workspace) -> Mapping[str, str]:
     except DesksideError:
         return {}
     async with session:
-        found = await session.read_all([ReadPath(path, content=True) for path in LEASES])
-    return leases_of("\n".join((one.content or b"").decode(errors="replace") for one in found))
+        found = await session.read(ReadPath(LEASES, content=True))
+    return leases_of((found.content or b"").decode(errors="replace"))

@@ -125,9 +125,8 @@ class Machine:
             run_now(["systemctl", "stop", self.unit(rack, host)])
             return
         for cgroup in self.cgroups(rack, host):
-            for one in sorted((path for path in cgroup.rglob("*") if path.is_dir()), reverse=True):
+            for one in sorted(_cgroups_below(cgroup), reverse=True):
                 _remove(one)
-            _remove(cgroup)
             _remove(cgroup.parent)
             _remove(cgroup.parent.parent)
 
@@ -183,10 +182,15 @@ def _prepare(level: Path) -> None:
                 continue  # not on this machine, or already handed elsewhere
 
 
+def _cgroups_below(top: Path) -> list[Path]:
+    """The cgroup and all below it; `os.walk`, unlike `rglob`, bears that they go away meanwhile."""
+    return [Path(place) for place, _, _ in os.walk(top)]
+
+
 def _processes_below(top: Path) -> Iterator[int]:
-    for file in top.rglob("cgroup.procs") if top.is_dir() else ():
+    for cgroup in _cgroups_below(top):
         try:
-            yield from (int(pid) for pid in file.read_text().split())
+            yield from (int(pid) for pid in (cgroup / "cgroup.procs").read_text().split())
         except OSError:
             continue  # the cgroup went away meanwhile
 
