@@ -7,10 +7,11 @@ import importlib.util
 import io
 import json
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -149,6 +150,28 @@ def hub_config(values: Mapping[str, Any], root: Path, existing: Mapping[str, str
     return config
 
 
+def hub_code(values: Mapping[str, Any], root: Path) -> list[str]:
+    """Code of `hub.extraConfig` that the hub would run, in its order: the chart's own file, told not to."""
+    hub_config(values, root)
+    module, ran = hub_module(), list[str]()
+    module.ROOT = root  # type: ignore[attr-defined]
+    client = ModuleType("tornado.httpclient")
+    client.AsyncHTTPClient = SimpleNamespace(configure=lambda _: None)  # type: ignore[attr-defined]
+    path = folder("jupyterhub") / "files" / "jupyterhub_config.py"
+    told = {"__file__": str(path), "c": Config(), "exec": ran.append, "print": lambda _: None}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", list(sys.path))
+        patch.setitem(sys.modules, "z2jh", module)
+        patch.setitem(sys.modules, "tornado.httpclient", client)
+        exec(compile(path.read_text(), path, "exec"), told)  # the file is ours
+    return ran
+
+
+def test_hub_runs_the_code_of_the_directory(tmp_path: Path) -> None:
+    (code,) = hub_code(deskside_values("jupyterhub"), tmp_path)
+    assert "class DirectoryAuthenticator" in code
+
+
 def test_hub_reads_its_config_from_the_values(tmp_path: Path) -> None:
     config = hub_config(deskside_values("jupyterhub"), tmp_path)
     assert config.LDAPAuthenticator.allowed_groups == ["cn=ai,cn=groups,dc=lab,dc=example"]
@@ -275,10 +298,11 @@ def test_every_key_that_deskside_sets_moves_something(release: str, render: Rend
     assert before == seen(render(chart, values)), "rendering repeats"
     hub = release == "jupyterhub"
     config = hub_config(values, tmp_path) if hub else None
+    code = hub_code(values, tmp_path) if hub else None
     still = []
     for path in leaf_paths(values):
         other = with_change(values, path)
-        if hub and hub_config(other, tmp_path) != config:
+        if hub and (hub_config(other, tmp_path) != config or hub_code(other, tmp_path) != code):
             continue
         try:
             if seen(render(chart, other)) != before:
