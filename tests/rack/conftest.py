@@ -67,5 +67,5 @@ def rack(bare: OnRack) -> Rack:
 def contacted(request: pytest.FixtureRequest) -> Iterator[OnRack]:
     """Two workstations and a NAS for first contact and baseline; a test leaves a host that can be entered."""
     failed = request.config.stash.setdefault(FAILED, [])
-    with rack_up(RackSpec("h-adopt", workstations(1, 1)), failed) as rack:
+    with rack_up(RackSpec("t-adopt", workstations(1, 1)), failed) as rack:
         yield rack
