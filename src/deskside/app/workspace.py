@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import scrypt, sha256
@@ -104,6 +105,22 @@ class Workspace:
         """The password of `identity.bind`; None without one. Raises SiteError."""
         bind = self.site.identity.bind
         return bind.password.resolve(self.folder) if bind else None
+
+    def dns_key(self) -> Secret | None:
+        """The secret of `network.dns.tsig`; None without one. Raises SiteError, which never quotes it."""
+        tsig = self.site.network.dns.tsig if self.site.network.dns else None
+        if tsig is None:
+            return None
+        found = tsig.secret.resolve(self.folder)
+        try:
+            # nsupdate would print what it cannot decode.
+            b64decode(found.reveal(), validate=True)
+        except ValueError:
+            raise SiteError(
+                "network.dns.tsig.secret is no base64",
+                hint="take the text behind `secret` in the name server's key file, without quotes",
+            ) from None
+        return found
 
     def break_glass(self) -> str:
         """Salt and scrypt of the local admin's password: SALT$HASH; empty without one. Raises SiteError."""

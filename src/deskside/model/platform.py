@@ -180,6 +180,8 @@ class Platform:
     """What the plug-ins have to let in."""
     directory_ca: str = ""
     """PEM text, read from beside the site file."""
+    dns_key: Secret | None = field(default=None, repr=False)
+    """The secret of `network.dns.tsig`, in base64."""
     break_glass: str = ""
     """Salt and scrypt of the password of `identity.break_glass`, as SALT$HASH; empty without one."""
 

@@ -27,6 +27,7 @@ DEBIAN = HostOs(
         ),
         # Without Debian's own unit, which would answer by its own settings as soon as it is installed.
         "names": ("dnsmasq-base",),
+        "updates": ("bind9-dnsutils",),
         "time": ("chrony",),
         # keepalived's check of the API calls curl.
         "failover": ("keepalived", "curl"),

@@ -83,6 +83,7 @@ class DraftService:
     range: AddressRange | None
     server: IPv4Address | None
     has_forwarders: bool
+    has_key: bool
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ class Draft:
             range=leaf(section, Dhcp, "range", AddressRange) if name == "dhcp" else None,
             server=leaf(section, Dns, "server", IPv4Address) if name == "dns" else None,
             has_forwarders=section.get("forwarders") is not None,
+            has_key=section.get("tsig") is not None,
         )
 
     @property

@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from deskside.site.values import AbsolutePath, Label, Mac, Opening, RangeField, Username
+from deskside.site.secrets import SecretSource
+from deskside.site.values import AbsolutePath, Domain, Label, Mac, Opening, RangeField, Username
 
 
 class Section(BaseModel):
@@ -81,6 +82,18 @@ class Dhcp(Section):
     )
 
 
+class Tsig(Section):
+    """A key by which a name server takes updates (RFC 2136)."""
+
+    name: Domain = Field(examples=["deskside"], description="Name of the key, as the name server knows it.")
+    algorithm: Literal["hmac-sha256", "hmac-sha512"] = Field(
+        "hmac-sha256", description="Algorithm of the key."
+    )
+    secret: SecretSource = Field(
+        examples=["{file: dns.key}"], description="{env: NAME} or {file: PATH} of the key itself, in base64."
+    )
+
+
 class Dns(Section):
     """Who knows the site's names."""
 
@@ -97,6 +110,10 @@ class Dns(Section):
         examples=["10.20.0.20"],
         description="With `synology` or `router`: the server's address; by default that of the storage host "
         "that is not managed, or the gateway.",
+    )
+    tsig: Tsig | None = Field(
+        None,
+        description="With `synology` or `router`: a key by which Deskside enters the records (RFC 2136).",
     )
     forwarders: tuple[IPv4Address, ...] | None = Field(
         None,

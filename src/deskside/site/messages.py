@@ -36,6 +36,8 @@ _WRONG_SHAPE = {
     "ip_v4_address": "an IPv4 address",
     "ip_v4_network": "an IPv4 network without host bits",
 }
+HOLD_SECRETS = ("password", "secret")
+"""Keys whose values are read from elsewhere."""
 _LIMITS = {
     "greater_than": ("gt", "more than"),
     "greater_than_equal": ("ge", "at least"),
@@ -64,8 +66,8 @@ def _fault(detail: ErrorDetails, data: Mapping[str, object]) -> Fault:
         # The validator names which form of a union it tried; the file has no such key.
         place = (*place[:3], *place[4:])
     kind = detail["type"]
-    if "password" in place and kind != "deskside":
-        return _password(place)
+    if kind != "deskside" and (held := next((one for one in HOLD_SECRETS if one in place), "")):
+        return _secret(place, held)
     if kind == "extra_forbidden":
         return _unknown(place)
     if kind == "missing":
@@ -80,10 +82,10 @@ def _fault(detail: ErrorDetails, data: Mapping[str, object]) -> Fault:
     return Fault(place, shorten(message), shorten(remedy))
 
 
-def _password(place: Place) -> Fault:
-    # Whatever stands there may be the password itself: neither a value nor a key of it is repeated.
-    place = place[: place.index("password") + 1]
-    return Fault(place, "is no place to read a password from", "write {env: NAME} or {file: PATH}")
+def _secret(place: Place, held: str) -> Fault:
+    # Whatever stands there may be the secret itself: neither a value nor a key of it is repeated.
+    place = place[: place.index(held) + 1]
+    return Fault(place, f"is no place to read a {held} from", "write {env: NAME} or {file: PATH}")
 
 
 def _wrong_value(kind: str, detail: ErrorDetails, value: object) -> tuple[str, str]:

@@ -72,6 +72,9 @@ def who_is_asked(draft: Draft) -> Iterator[Fault]:
         yield Fault(
             ("network", "dns", "server"), "dnsmasq answers at the address of its host", "remove `server`"
         )
+    if service.provider == OURS and service.has_key:
+        said = "dnsmasq has its records from Deskside's own file"
+        yield Fault(("network", "dns", "tsig"), said, "remove `tsig`")
     if service.provider != OURS and service.has_forwarders:
         said = f"forwarders of a {service.provider} are set there"
         yield Fault(("network", "dns", "forwarders"), said, "remove `forwarders`")
