@@ -77,7 +77,10 @@ def test_every_host_is_open_where_the_table_says_and_closed_elsewhere(
         people = {int(line["ports"]) for line in mine if "people" in line["sources"]}
         published = {PUBLISHED} if spec.name == DOCKER_HOST else set()
         assert scanner.open_ports(INSIDE, address, there) == (people & set(there)) | published, spec.name
-        assert scanner.open_ports(OUTSIDE, address, there) == set(), spec.name
+        # Names are for whoever has an address in the subnet, colleague or not.
+        strangers = {int(line["ports"]) for line in mine if {"subnet", "anyone"} & set(line["sources"])}
+        assert strangers == ({53} if spec.name == "ws1" else set())
+        assert scanner.open_ports(OUTSIDE, address, there) == strangers, spec.name
     hub = closed.rack.layout.load_balancer.partition("-")[0]
     assert scanner.open_ports(INSIDE, hub, [22, 80, 10250]) == {80}
     assert scanner.open_ports(OUTSIDE, hub, [22, 80, 10250]) == set()
