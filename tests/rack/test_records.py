@@ -43,7 +43,8 @@ def bind(bare: OnRack) -> Iterator[OnRack]:
     layout = bare.rack.layout
     forward, reverse = layout.domain, f"{layout.subnet_number}.77.10.in-addr.arpa"
     address = layout.address(layout.host("ws2"))
-    bare.shell("ws2", "systemctl mask named.service; apt-get -qq install -y bind9 bind9-dnsutils >/dev/null")
+    bare.shell("ws2", "systemctl mask named.service; apt-get -qq update")
+    bare.shell("ws2", "apt-get -qq install -y bind9 bind9-dnsutils >/dev/null")
     bare.shell("ws2", "mkdir -p /run/zones")
     text = NAMED.format(address=address, key=KEY, forward=forward, reverse=reverse)
     bare.run("ws2", "tee", "/run/zones/named.conf", stdin=text)
