@@ -49,10 +49,11 @@ def _nearby(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def hub(tmp_path: Path) -> AsyncIterator[FakeHub]:
+async def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FakeHub]:
     names = tuple(profile.name for profile in SITE.notebooks.profiles)
     passwords = {"ann": "canary-of-ann", "bob": "canary-of-bob"}
     async with serving(FakeHub(tmp_path, passwords, {"ann"}, names)) as found:
+        monkeypatch.setenv("JUPYTERHUB_API_URL", f"{found.url}/hub/api")
         yield found
 
 
@@ -158,6 +159,15 @@ async def test_a_desk_that_reaches_what_it_should_not(hub: FakeHub, monkeypatch:
         findings = await outcomes(hub)
     assert seen(findings) == expected(firewall=FAILED)
     assert f"can reach 127.0.0.1:{places[1][1]}" in findings["firewall"].message
+
+
+async def test_a_desk_without_any_network_proves_nothing(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUPYTERHUB_API_URL", "http://127.0.0.1:9/hub/api")
+    findings = await outcomes(hub)
+    assert seen(findings) == expected(firewall=FAILED)
+    assert "not even the hub" in findings["firewall"].message
 
 
 async def test_a_firewall_that_is_switched_off_is_not_tried(hub: FakeHub) -> None:

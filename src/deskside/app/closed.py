@@ -12,7 +12,7 @@ SECONDS = 3.0
 """How long one connection may take: a packet that is dropped is answered by nobody."""
 SHELL, KUBELET, SMB, NFS = 22, 10250, 445, 2049
 TRY = """
-import concurrent.futures, socket
+import concurrent.futures, os, socket, urllib.parse
 def reached(place):
     try:
         socket.create_connection(place, {seconds}).close()
@@ -20,11 +20,15 @@ def reached(place):
         return False
     return True
 places = {places!r}
+hub = urllib.parse.urlsplit(os.environ["JUPYTERHUB_API_URL"])
+print({control!r} if reached((hub.hostname, hub.port or 80)) else "nothing", end=" ")
 with concurrent.futures.ThreadPoolExecutor(len(places)) as pool:
     answers = list(pool.map(reached, places))
 print(answers.count(False), *(f"{{host}}:{{port}}" for (host, port), yes in zip(places, answers) if yes))
 """
-"""Prints how many places could not be reached, then those that could."""
+"""Prints whether the hub was reached, how many places were not, then those that were."""
+CONTROL = "hub"
+"""The place that every desk reaches: a desk without any network would find everything closed."""
 
 
 def closed_to_desks(site: Site) -> tuple[tuple[str, int], ...]:
@@ -36,14 +40,20 @@ def closed_to_desks(site: Site) -> tuple[tuple[str, int], ...]:
 
 def cell_that_tries(places: tuple[tuple[str, int], ...]) -> str:
     """A cell of Python for the desk."""
-    return TRY.format(seconds=SECONDS, places=places)
+    return TRY.format(seconds=SECONDS, places=places, control=CONTROL)
 
 
 def judged(printed: str, places: tuple[tuple[str, int], ...]) -> str:
     """What the cell's output means. Raises CheckFailed where a place could be reached."""
-    count, _, reached = printed.strip().partition(" ")
+    control, _, rest = printed.strip().partition(" ")
+    count, _, reached = rest.partition(" ")
     if reached:
         raise CheckFailed(f"a desk can reach {', '.join(reached.split())}", hint="run: deskside plan")
+    if control != CONTROL:
+        raise CheckFailed(
+            f"whether a desk reaches the hosts is not known: not even the hub, {printed.strip()!r}",
+            hint="look at the network of the pods: deskside check network",
+        )
     if count != str(len(places)):
         raise CheckFailed(f"whether a desk reaches the hosts is not known: it printed {printed.strip()!r}")
     return f"a desk reaches no shell, no kubelet and no files ({len(places)} places tried)"
