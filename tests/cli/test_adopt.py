@@ -27,9 +27,12 @@ def test_arguments_that_do_not_fit(deskside: Runner, words: tuple[str, ...], sai
 
 
 def test_all_that_is_wrong_is_said_at_once(deskside: Runner) -> None:
-    ran = deskside("-f", EXAMPLE, "adopt", "--user", "ubuntu", "ws9=10.0.0.1", "ws1=x")
+    ran = deskside("-f", EXAMPLE, "adopt", "ws9=10.0.0.1", "ws1=x", "--fingerprint", "ws8=SHA256:a")
+    assert ran.status == 2
+    assert "who did the installer make?" in ran.err
     assert "ws9 is no managed host" in ran.err
     assert "'x' is no IPv4 address" in ran.err
+    assert "no managed host is called ws8" in ran.err
 
 
 def test_somebody_has_to_say_who_the_installer_made(deskside: Runner) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,9 +58,14 @@ def adopt(
     """
     workspace = open_workspace(ctx)
     known = [spec.name for spec in workspace.site.managed_hosts]
-    typed = typed_fingerprints(fingerprints, known)
-    login = _login(workspace, user, password_file)
-    places = _places(hosts, known, discover=discover)
+    with _all_at_once() as wrong:
+        with wrong():
+            installer = _installer(workspace, user)
+        with wrong():
+            places = _places(hosts, known, discover=discover)
+        with wrong():
+            typed = typed_fingerprints(fingerprints, known)
+    login = _login(installer, password_file)
 
     async def work() -> DesksideError | None:
         wanted = await _wanted(workspace, places, discover=discover)
@@ -70,10 +76,25 @@ def adopt(
         raise error
 
 
-def _login(workspace: Workspace, user: str | None, password_file: Path | None) -> Login:
-    from deskside.app.adopt import Login
-    from deskside.site.secrets import SecretSource
+@contextmanager
+def _all_at_once() -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Blocks that each say what is wrong with their argument; raises one UsageError of all at the end."""
+    found: list[UsageError] = []
 
+    @contextmanager
+    def one() -> Iterator[None]:
+        try:
+            yield
+        except UsageError as error:
+            found.append(error)
+
+    yield one
+    if found:
+        raise UsageError("; ".join(error.message for error in found), hint="; ".join(e.hint for e in found))
+
+
+def _installer(workspace: Workspace, user: str | None) -> str:
+    """Whom the installer made. Raises UsageError."""
     installer = workspace.site.admin.installer
     name = user or (installer.user if installer else "")
     if not name:
@@ -81,8 +102,15 @@ def _login(workspace: Workspace, user: str | None, password_file: Path | None) -
             "who did the installer make? neither --user nor admin.installer.user says",
             hint="deskside adopt --user ubuntu ..., or write admin.installer: {user: ubuntu}",
         )
-    secret = SecretSource(file=password_file).resolve(Path()) if password_file else None
-    return Login(name, secret)
+    return name
+
+
+def _login(user: str, password_file: Path | None) -> Login:
+    """How machines are entered. Raises SiteError for a file that others may read."""
+    from deskside.app.adopt import Login
+    from deskside.site.secrets import SecretSource
+
+    return Login(user, SecretSource(file=password_file).resolve(Path()) if password_file else None)
 
 
 def _places(hosts: Sequence[str], known: Sequence[str], *, discover: bool) -> Mapping[str, str]:
