@@ -6,14 +6,15 @@ import json
 
 import pytest
 
-from deskside.model.finding import Finding, Outcome
+from deskside.model.finding import Finding
 from deskside.model.query import Output, ReadOutput
+from deskside.site.schema import Site
 from deskside.steps import mtu_probe
 from deskside.steps.judging import Heard, Probe
 from deskside.steps.network_check import NETWORK_JUDGES, network_probes
 from deskside.steps.probes import judged
 
-from .sites import make_hosts, make_platform
+from .sites import bad, make_hosts, make_platform
 from .test_names import DHCP, DNS, served
 
 SITE = served(DHCP, DNS)
@@ -22,16 +23,18 @@ PLATFORM = make_platform(HOSTS)
 OWN = {name: host.facts.interfaces[0].mac for name, host in HOSTS.items()}
 
 
-def failures(check: str, answers: dict[str, object], joined: bool = False) -> list[Finding]:
-    """What fails when hosts give these answers."""
-    asked = {probe.host: probe for probe in network_probes(SITE, PLATFORM) if probe.check == check}
+def failures(
+    check: str, answers: dict[str, object], joined: bool = False, site: Site = SITE
+) -> list[Finding]:
+    """What is not fine when hosts give these answers."""
+    asked = {probe.host: probe for probe in network_probes(site, PLATFORM) if probe.check == check}
     heard = [
         Heard(asked.get(host, Probe(check, host, ReadOutput(("x",)))), Output(0, json.dumps(answer), ""))
         for host, answer in answers.items()
     ]
-    hosts = make_hosts(SITE, **{name: {"kubernetes": {"joined": joined}} for name in HOSTS})
-    found = judged(SITE, make_platform(hosts), heard, {check: NETWORK_JUDGES[check]})
-    return [one for one in found if one.outcome is Outcome.FAILED]
+    hosts = make_hosts(site, **{name: {"kubernetes": {"joined": joined}} for name in HOSTS})
+    found = judged(site, make_platform(hosts), heard, {check: NETWORK_JUDGES[check]})
+    return bad(found)
 
 
 RIGHT = {
@@ -114,4 +117,18 @@ def test_dhcp_servers() -> None:
     (second,) = failures("dhcp", {"ws1": [other], "ws2": [ours, other]})
     assert "a second DHCP server at 10.20.0.1" in second.message
     (none,) = failures("dhcp", {"ws1": [], "ws2": []})
+    assert none.message == "no DHCP server answers on the network"
+
+
+@pytest.mark.parametrize(("provider", "ours"), [("router", "10.20.0.1"), ("synology", "10.20.0.20")])
+def test_dhcp_servers_that_deskside_does_not_run(provider: str, ours: str) -> None:
+    site = served({"provider": provider, "range": "10.20.0.100-10.20.0.199"}, DNS)
+    right = {"server": ours, "mac": "02:00:00:00:00:01", "offered": "10.20.0.50"}
+    other = {"server": "10.20.0.99", "mac": "02:00:00:00:00:99", "offered": "10.20.0.51"}
+    assert failures("dhcp", {"ws1": [right], "ws2": [right]}, site=site) == []
+    (second,) = failures("dhcp", {"ws1": [right, other]}, site=site)
+    assert "a second DHCP server at 10.20.0.99" in second.message
+    (instead,) = failures("dhcp", {"ws1": [other]}, site=site)
+    assert instead.message == f"the DHCP server at 10.20.0.99 answers, not the {provider} at {ours}"
+    (none,) = failures("dhcp", {"ws1": []}, site=site)
     assert none.message == "no DHCP server answers on the network"

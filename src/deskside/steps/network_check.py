@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from ipaddress import IPv4Address
 
 from deskside.model.finding import Finding
 from deskside.model.platform import Host, Platform
 from deskside.model.query import Json
-from deskside.site.schema import Site
+from deskside.site.schema import Dhcp, Site
 from deskside.steps.findings import failed, not_run, warning
 from deskside.steps.judging import Heard, Judge, Probe, object_of, offers_in, said_by, wrong_names
 from deskside.steps.network import DEFAULT_MTU
@@ -167,7 +168,7 @@ def dhcp(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Fin
     """One DHCP server answers: the site's."""
     service = site.network.dhcp
     assert service is not None
-    ours = site.host(service.on).address if service.provider == "dnsmasq" and service.on else None
+    ours = _dhcp_server(site, service)
     servers: dict[str, str] = {}
     for item in heard:
         found = offers_in(item.output)
@@ -176,17 +177,32 @@ def dhcp(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Fin
                 "dhcp", item.host, f"which DHCP servers answer is not known: {said_by(item.output)}"
             )
         servers.update({server["server"]: server["mac"] for server in found or ()})
-    strangers = {server: mac for server, mac in servers.items() if ours and server != str(ours)}
-    for server, mac in strangers.items():
+    strangers = {server: mac for server, mac in servers.items() if server != str(ours)}
+    # Dnsmasq's own host hears nothing of it; any other server that is there answers everybody.
+    there = service.provider == "dnsmasq" or str(ours) in servers
+    for server, mac in strangers.items() if ours and there else ():
         said = f"a second DHCP server at {server} ({mac}) answers on the network"
         yield failed("dhcp", server, said, "switch it off: two of them hand out one address twice")
-    if not ours and len(servers) > 1:
+    if ours and not there and len(servers) == 1:
+        said = f"the DHCP server at {', '.join(servers)} answers, not the {service.provider} at {ours}"
+        yield warning("dhcp", "site", said, "is that its other address? else switch it off")
+    elif not there and len(servers) > 1:
         said = f"{len(servers)} DHCP servers answer on the network: {', '.join(sorted(servers))}"
         yield failed("dhcp", "site", said, "switch off all but one")
     # The host that serves hears nothing of itself.
-    asked = {item.host for item in heard} - ({service.on} if ours else set())
+    asked = {item.host for item in heard} - {service.on}
     if asked and not servers:
         yield failed("dhcp", "site", "no DHCP server answers on the network", "run: deskside status")
+
+
+def _dhcp_server(site: Site, service: Dhcp) -> IPv4Address | None:
+    """Who hands out addresses, by the site file; None where it does not tell."""
+    if service.provider == "router":
+        return site.network.gateway
+    appliances = [host for host in site.storage_hosts if not host.managed]
+    if service.provider == "synology":
+        return appliances[0].address if len(appliances) == 1 else None
+    return site.host(service.on).address if service.on else None
 
 
 def names(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Finding]:
