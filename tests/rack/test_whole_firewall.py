@@ -86,6 +86,40 @@ def test_every_host_is_open_where_the_table_says_and_closed_elsewhere(
     assert scanner.open_ports(OUTSIDE, hub, [22, 80, 10250]) == set()
 
 
+SCAN = """
+import json, socket, sys
+from concurrent.futures import ThreadPoolExecutor
+address, card, ports = json.load(sys.stdin)
+def reached(port):
+    with socket.socket(socket.AF_INET6) as tried:
+        tried.settimeout(2)
+        return tried.connect_ex((address, port, 0, socket.if_nametoindex(card))) == 0
+with ThreadPoolExecutor(len(ports)) as pool:
+    print(json.dumps([port for port, yes in zip(ports, pool.map(reached, ports)) if yes]))
+"""
+"""Run on a host: which ports of a neighbour it reaches by the address of the link."""
+
+
+def test_nothing_is_open_over_ipv6(platform: OnRack) -> None:
+    link = json.loads(platform.shell("ws1", "ip -json -6 address show scope link"))
+    card = json.loads(platform.shell("ws3", f"ip -json route get {platform.rack.layout.api}"))[0]["dev"]
+    address = next(item["local"] for one in link if one["ifname"] == card for item in one["addr_info"])
+    question = json.dumps([address, card, listening(platform, "ws1")])
+
+    def reached() -> list[int]:
+        found: list[int] = json.loads(platform.run("ws3", "python3", "-c", SCAN, stdin=question).out)
+        return found
+
+    platform.run("ws3", "ping", "-6", "-c", "1", "-W", "5", f"{address}%{card}")
+    assert reached() == []
+    platform.shell("ws1", "nft delete table inet deskside")
+    try:
+        assert 22 in reached(), "the test itself reaches nothing"
+    finally:
+        platform.shell("ws1", "systemctl restart deskside-firewall.service")
+    assert reached() == []
+
+
 def test_rules_that_lock_us_out_are_taken_back(platform: OnRack) -> None:
     before = platform.shell("ws1", "nft --stateless list table inet deskside")
     stranger = restricted(platform, "locked-out", "192.0.2.0/24")

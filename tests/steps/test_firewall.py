@@ -121,3 +121,19 @@ def test_another_firewall_is_a_finding() -> None:
     assert (ufw.outcome, "sudo ufw disable" in ufw.hint) == (Outcome.FAILED, True)
     assert flush.outcome is Outcome.WARNING
     assert not list(firewalls(make_site(network={**NETWORK, "firewall": {"enabled": False}}), hosts))
+
+
+def test_a_managed_host_that_only_stores_is_closed_but_for_its_files() -> None:
+    raw = [spec.model_dump(exclude_unset=True) for spec in SITE.hosts if spec.managed]
+    store = {"name": "box", "address": "10.20.0.20", "roles": ["storage"]}
+    site = make_site(hosts=[*raw, store], storage={"homes": {"source": "box:/volume1/homes"}})
+    hosts = make_hosts(site)
+    assert firewall.applies_to(hosts["box"], make_platform(hosts))
+    guests = "\n".join(rules_of(ruleset(site, all_doors(), hosts["box"]), "guests"))
+    assert "ip saddr @nodes tcp dport 2049 accept" in guests
+    assert "ip saddr @people tcp dport 445 accept" in guests
+    assert "ip saddr @people tcp dport 22 accept" in guests
+    assert "6443" not in guests
+    assert "10250" not in guests
+    assert "2049" not in "\n".join(rules_of(ruleset(site, all_doors(), hosts["ws1"]), "guests"))
+    assert {line.service for line in open_ports(site) if line.host == "box"} >= {"SSH", "homes (NFS)"}

@@ -30,13 +30,13 @@ class OpenPort:
 
 
 def open_ports(site: Site) -> tuple[OpenPort, ...]:
-    """Every door of every node in file order, then what is published."""
+    """Every door of every managed host in file order, then what is published."""
     return (*_on_hosts(site), *_published(site))
 
 
 def _on_hosts(site: Site) -> Iterator[OpenPort]:
     login = (site.admin.port or SSH,)
-    for spec in site.nodes:
+    for spec in site.managed_hosts:
         for door in doors_of(site, all_doors(), spec, login):
             yield _line(spec.name, str(spec.address), door)
 

@@ -137,7 +137,7 @@ class Firewall(Section):
     open: tuple[Opening, ...] = Field(
         (),
         examples=["[tcp/8080, udp/60000-61000]"],
-        description="Further ports of every server and worker that people may use, for services of your own.",
+        description="Further ports of every managed host that people may use, for services of your own.",
     )
 
 

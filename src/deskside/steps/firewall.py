@@ -1,4 +1,4 @@
-"""The firewall of every node: closed but for the doors of what the site installs.
+"""The firewall of every managed host: closed but for the doors of what the site installs.
 
 `input` drops by default. What is translated to another address before it gets there (the load balancer's
 range, ports that a Docker publishes, node ports) is judged in `prerouting`, before the translation. `forward`
@@ -59,7 +59,7 @@ WantedBy=multi-user.target
 """
 
 
-@step(needs=("baseline",), on={Role.SERVER, Role.WORKER}, deadline=180.0)
+@step(needs=("baseline",), on=frozenset(Role), deadline=180.0)
 def firewall(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
     """Close the host but for what the site needs."""
     program = File(PROGRAM, PROGRAM_TEXT, 0o755)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from deskside.model.door import Door, Source
 from deskside.model.platform import Host, Platform
 from deskside.model.resource import Resource
 from deskside.model.step import step
@@ -11,7 +12,7 @@ from deskside.resources.files import File
 from deskside.resources.mounts import Mount, mount_point
 from deskside.resources.packages import Packages
 from deskside.resources.system import UNIT_DIRECTORY, Unit
-from deskside.site.schema import Role, Site
+from deskside.site.schema import HostSpec, Role, Site
 
 HOMES = "/var/lib/deskside/homes"
 """Where a worker has the homes; desks get a folder of it by `subPath`."""
@@ -19,6 +20,16 @@ NFS_OPTIONS = ("nfsvers=4", "softerr", "timeo=300", "retrans=3", "noatime", "nos
 """`nfsvers=4` takes the newest that both sides have (a Synology has 4.1). `softerr` with these times gives an
 error after 30 + 60 + 90 + 120 s: a NAS that reboots is waited for, one that is gone gives its users an error.
 A hard mount would leave the kubelet in calls that nothing can end."""
+
+
+def serves_files(site: Site, host: HostSpec) -> bool:
+    """On every storage host that Deskside closes; what the others let in is set there."""
+    del site
+    return host.managed and host.is_storage
+
+
+NFS = Door("homes (NFS)", "tcp", "2049", (Source.NODES,), serves_files)
+SMB = Door("files (SMB)", "tcp", "445", (Source.PEOPLE, Source.NODES), serves_files)
 
 
 @step(needs=("baseline",), on={Role.WORKER})
