@@ -20,7 +20,7 @@ from deskside.model.action import Action, ActionResult
 from deskside.model.finding import Finding, Outcome
 from deskside.model.query import Output
 from deskside.site.load import load
-from deskside.site.schema import Firewall
+from deskside.site.schema import Allow, Firewall
 from deskside.site.secrets import Secret
 from deskside.steps.resolving import expected_answers
 
@@ -103,6 +103,19 @@ async def test_names_that_lead_elsewhere(hub: FakeHub) -> None:
     findings = {finding.check: finding for finding in await test.run()}
     assert seen(findings) == expected(names=FAILED)
     assert findings["names"].message == "on ws2, ws3.lab.example leads to nothing instead of 10.20.0.13"
+    assert_put_back(hub)
+
+
+async def test_a_person_who_is_unknown_on_a_host(hub: FakeHub) -> None:
+    test = acceptance(hub)
+    people = {"host_login": True, "allow": Allow(group="cn=ai,dc=lab,dc=example")}
+    test.site = SITE.model_copy(update={"identity": SITE.identity.model_copy(update=people)})
+    host = asked(right_names())
+    host.answer("sh", says=lambda *_: Output(2, "", ""))
+    test.hosts = {"ws1": host}
+    findings = {finding.check: finding for finding in await test.run()}
+    assert findings["host login"].message == "ann is not known on ws1"
+    assert seen(findings) == expected()
     assert_put_back(hub)
 
 

@@ -204,6 +204,16 @@ def test_f22_the_site_agrees_with_itself_when_it_is_cut_off() -> None:
 
 
 def test_every_system_has_the_same_capabilities() -> None:
-    capabilities = {"baseline", "time", "names", "updates", "failover", "nfs", "directory", "upgrades"}
+    capabilities = {
+        "baseline",
+        "time",
+        "names",
+        "updates",
+        "failover",
+        "nfs",
+        "directory",
+        "upgrades",
+        "people",
+    }
     assert set(DEBIAN.packages) == set(UBUNTU.packages) == capabilities
     assert {"conntrack", "mount"} <= set(DEBIAN.packages["baseline"]), "kubeadm refuses without them"

@@ -58,7 +58,7 @@ async def prepared(
 
     site = workspace.site
     directory_ca, break_glass = workspace.directory_ca(), workspace.break_glass()
-    dns_key = workspace.dns_key()
+    dns_key, bind_password = workspace.dns_key(), workspace.bind_password()
     wanted = wanted_artifacts(site, workspace.train)
     opened = await open_sessions(
         site, workspace.pins, store.file, report, folder=workspace.folder, bootstrap=settle
@@ -73,7 +73,7 @@ async def prepared(
             raise _nobody(site, silent)
         lock = {**await locking, **await _own_charts(workspace, store, report)}
         made = make_platform(site, workspace.train, lock, facts, directory_ca)
-        platform = replace(made, break_glass=break_glass, dns_key=dns_key)
+        platform = replace(made, break_glass=break_glass, dns_key=dns_key, bind_password=bind_password)
         yield Prepared(
             {name: opened.sessions[name] for name in platform.hosts},
             platform,

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from deskside.app.closed import cell_that_tries, closed_to_desks, judged
+from deskside.app.host_login import same_person_everywhere
 from deskside.app.hub import Choice, HubUser
 from deskside.app.resolving import names_resolve
 from deskside.errors import CheckFailed, DesksideError
@@ -62,6 +63,9 @@ class Acceptance:
         """All checks in order. A check that needs a failed one is reported as not run."""
         if self.site.dns_server is not None:
             await self._check("names", lambda: names_resolve(self.site, self.hosts))
+        if self.site.identity.host_login and self.user is not None:
+            known = self.user.name
+            await self._check("host login", lambda: same_person_everywhere(self.site, known, self.hosts))
         if not await self._check("address", self._address):
             self._not_run(
                 ("wrong password", "outsider", *AS_USER),

@@ -182,6 +182,8 @@ class Platform:
     """PEM text, read from beside the site file."""
     dns_key: Secret | None = field(default=None, repr=False)
     """The secret of `network.dns.tsig`, in base64."""
+    bind_password: Secret | None = field(default=None, repr=False)
+    """Of `identity.bind`."""
     break_glass: str = ""
     """Salt and scrypt of the password of `identity.break_glass`, as SALT$HASH; empty without one."""
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from string import Formatter
 
 from deskside.errors import SiteError
-from deskside.site.draft import Draft
+from deskside.site.draft import Draft, leaf
 from deskside.site.faults import Fault, at
 from deskside.site.network_rules import NETWORK_RULES
-from deskside.site.schema import Role
+from deskside.site.schema import Identity, Role
 from deskside.site.service_rules import SERVICE_RULES
 from deskside.site.trains import load_train
 
@@ -168,6 +168,26 @@ def directory(draft: Draft) -> Iterator[Fault]:
             yield Fault(("identity", "admins"), f"has {name!r} {count} times", "name each admin once")
 
 
+def host_login(draft: Draft) -> Iterator[Fault]:
+    """Whoever logs in to hosts is looked up by an account, and is of a group."""
+    section, place = draft.data.get("identity"), ("identity", "host_login")
+    admins, base = at(draft.data, ("identity", "host_admins")), draft.identity("base")
+    if leaf(section, Identity, "host_login", bool):
+        if at(draft.data, ("identity", "bind")) is None:
+            said = "hosts look people up by an account of the directory, and identity.bind names none"
+            yield Fault(place, said, "add bind: {dn: DN, password: {file: PATH}}")
+        if at(draft.data, ("identity", "allow", "all")) is not None:
+            said = "not everybody with an account may log in to the hosts"
+            yield Fault(place, said, "write identity.allow as {group: DN}")
+    elif admins is not None:
+        said = "nobody of the directory logs in to the hosts"
+        yield Fault(("identity", "host_admins"), said, "add host_login: true, or remove host_admins")
+    if base and isinstance(admins, str) and not _below(admins, base):
+        yield Fault(
+            ("identity", "host_admins"), f"{admins!r} is not below the base {base}", f"end it in ,{base}"
+        )
+
+
 def _below(name: str, base: str) -> bool:
     parts = [part.strip().lower() for part in name.split(",")]
     above = [part.strip().lower() for part in base.split(",")]
@@ -230,6 +250,7 @@ RULES: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     homes,
     names_apart,
     directory,
+    host_login,
     profiles,
     people,
 )

@@ -8,11 +8,11 @@ checks its own values; rules between sections live in `rules.py`. Nothing here r
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field
 
+from deskside.site.accounts import Allow, BindAccount, CaFile, Identity, LocalAdmin
 from deskside.site.machines import (
     Admin,
     DataDevice,
@@ -32,24 +32,22 @@ from deskside.site.secrets import Secret, SecretSource
 from deskside.site.values import (
     AbsolutePath,
     AddressRange,
-    Dn,
     Domain,
     Export,
     ExportField,
     ImageName,
-    LdapField,
     LdapServer,
     Memory,
     MemoryField,
     Username,
     Values,
-    wrong,
 )
 
 __all__ = [
     "AddressRange",
     "Admin",
     "Allow",
+    "BindAccount",
     "CaFile",
     "ChartSource",
     "DataDevice",
@@ -64,6 +62,7 @@ __all__ = [
     "Installer",
     "Kubernetes",
     "LdapServer",
+    "LocalAdmin",
     "Memory",
     "Network",
     "Notebooks",
@@ -85,104 +84,6 @@ __all__ = [
 ]
 
 DEFAULT_TRAIN = "2026-11"
-
-
-class CaFile(Section):
-    """A certificate authority in a file."""
-
-    file: Path = Field(
-        examples=["nas-ca.pem"],
-        description="PEM file, relative to the site file. The authority, not the server's own leaf.",
-    )
-
-
-class Allow(Section):
-    """Who may log in: exactly one rule."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        json_schema_extra={"oneOf": [{"required": ["group"]}, {"required": ["all"]}]},
-    )
-
-    group: Dn | None = Field(None, description="Distinguished name of the group whose members may log in.")
-    all: Literal[True] | None = Field(None, description="`true`: whoever has an account may log in.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _true(cls, value: object) -> object:
-        if isinstance(value, dict) and value.get("all") in ("true", "True", "TRUE"):
-            return {**value, "all": True}
-        return value
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if (self.group is None) == (self.all is None):
-            raise wrong("needs exactly one rule", "write {group: DN} or {all: true}")
-        return self
-
-
-class BindAccount(Section):
-    """An account of the directory that reads it."""
-
-    dn: Dn = Field(
-        examples=["uid=reader,cn=users,dc=lab,dc=example"], description="Distinguished name of the account."
-    )
-    password: SecretSource = Field(
-        examples=["{file: reader.secret}"], description="{env: NAME} or {file: PATH}."
-    )
-
-
-class LocalAdmin(Section):
-    """An account of the hub alone; the hub keeps a salted hash of its password."""
-
-    name: Username = Field(examples=["breakglass"], description="A name that the directory does not have.")
-    password: SecretSource = Field(
-        examples=["{file: breakglass.secret}"],
-        description="{env: NAME} or {file: PATH}; 12 characters or more. Asked for at every plan.",
-    )
-
-
-class Identity(Section):
-    """The directory that knows the people."""
-
-    kind: Literal["ldap", "synology"] = Field(
-        "ldap",
-        description="`ldap`: an existing LDAP directory; `synology`: the LDAP Server package of a Synology.",
-    )
-    server: LdapField = Field(
-        examples=["ldaps://nas.lab.example"],
-        description="ldaps://NAME, or ldap://NAME, which always means StartTLS. The name must stand in the "
-        "directory's certificate.",
-    )
-    ca: CaFile | None = Field(
-        None,
-        description="Authority that signed the directory's certificate; by default those the hosts trust.",
-    )
-    base: Dn = Field(
-        examples=["dc=lab,dc=example"], description="Base of the directory, as dc=lab,dc=example."
-    )
-    user_dn: str = Field(
-        "uid={username},cn=users,{base}",
-        description="Distinguished name of a user, with {username} and {base} to be filled in.",
-    )
-    allow: Allow = Field(
-        examples=['{group: "cn=ai,cn=groups,dc=lab,dc=example"}'],
-        description="Who may log in: {group: DN} or {all: true}.",
-    )
-    admins: tuple[Username, ...] = Field((), description="Users who see and stop the desks of others.")
-    bind: BindAccount | None = Field(
-        None,
-        description="An account of few rights that `check` looks at the directory with; the hub needs none.",
-    )
-    break_glass: LocalAdmin | None = Field(
-        None, description="An admin of the hub who can log in while the directory is away."
-    )
-
-    @property
-    def user_dn_template(self) -> str:
-        """`user_dn` with the base filled in and `{username}` left open."""
-        return self.user_dn.replace("{base}", self.base)
 
 
 class Kubernetes(Section):

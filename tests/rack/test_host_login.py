@@ -1,0 +1,180 @@
+"""People of the directory log in to real hosts over SSH, by a real SSSD against the real directory."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import asyncssh
+import pytest
+
+from deskside.app.handover import CLOSED_DOOR, DROP_IN
+from deskside.app.host_login import same_person_everywhere
+from deskside.app.workspace import Workspace
+from deskside.catalog import make_platform
+from deskside.hosts.session import connect
+from deskside.lab import nas
+from deskside.model.artifact import Locked
+from deskside.model.facts import Facts
+from deskside.model.query import ReadFacts
+from deskside.model.resource import Change
+from deskside.site.secrets import Secret
+from deskside.steps.host_login import CONFIG, DOOR, STALE_SECONDS, SUDOERS, host_login
+from rack.platforms import OnRack, needs_root
+
+pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(600)]
+
+HOSTS = ("ws1", "ws2")
+
+
+async def _carried_out(rack: OnRack, name: str, *, verify: str = "") -> list[str]:
+    workspace = Workspace.open(rack.site_file)
+    site = workspace.site
+
+    async def nothing(_: Locked) -> object:
+        raise AssertionError("this step sends nothing")
+
+    keys = (site, workspace.pins, nothing)
+    async with await connect(site.host(name), *keys, folder=workspace.folder) as session:  # type: ignore[arg-type]
+        if verify:
+            return [await same_person_everywhere(site, verify, {name: session})]
+        facts = Facts.from_raw(await session.read(ReadFacts(("/", "/var"))))
+        made = make_platform(site, workspace.train, {}, {name: facts}, workspace.directory_ca())
+        object.__setattr__(made, "bind_password", workspace.bind_password())
+        said = []
+        for resource in host_login.resources(site, made, made.hosts[name]):
+            change = await resource.plan(session)
+            if isinstance(change, Change):
+                said.append(f"{change.subject}: {change.summary}\n{change.diff}")
+                await session.perform(change.actions, title=host_login.title, deadline=300)
+        return said
+
+
+def carried_out(rack: OnRack, name: str) -> list[str]:
+    """Bring a host to what the step wants; what was said of each change."""
+    return asyncio.run(_carried_out(rack, name))
+
+
+def password(rack: OnRack, user: str) -> Secret:
+    return Secret(nas.secret_file(rack.rack.layout, user).read_text().strip())
+
+
+@pytest.fixture(scope="module")
+def opened(contacted: OnRack) -> Iterator[OnRack]:
+    """Both hosts let the directory's people in; bare again afterwards."""
+    top = contacted.rack.layout.directory_root
+    lines = (
+        "  kind: ldap\n  host_login: true\n  group_class: groupOfNames\n"
+        f'  host_admins: "cn=administrators,cn=groups,{top}"\n'
+        f'  bind: {{dn: "uid=cyd,cn=users,{top}", password: {{file: cyd.secret}}}}\n'
+    )
+    other = contacted.with_site("host-login", ("  kind: ldap\n", lines))
+    nas_address = contacted.rack.host("nas").address
+    for host in HOSTS:
+        contacted.shell(host, "apt-get -qq update")
+        contacted.run(host, "tee", DROP_IN, stdin=CLOSED_DOOR)
+        contacted.shell(host, f"echo {nas_address} nas.{contacted.rack.layout.domain} >> /etc/hosts")
+        said = carried_out(other, host)
+        assert password(other, "cyd").reveal() not in "".join(said)
+        assert carried_out(other, host) == []
+    try:
+        yield other
+    finally:
+        for host in HOSTS:
+            assert carried_out(contacted, host) == ["login of the directory's people: end it\n"]
+            assert carried_out(contacted, host) == []
+            for gone in (CONFIG, SUDOERS, DOOR):
+                assert not contacted.run(host, "test", "-e", gone, check=False).ok
+            contacted.shell(host, f"rm {DROP_IN} && systemctl reload ssh")
+
+
+def by_password(rack: OnRack, host: str, user: str, command: str, secret: Secret | None = None) -> str:
+    """What a command prints in a login by password. Raises asyncssh.PermissionDenied."""
+
+    async def entered() -> str:
+        async with asyncssh.connect(
+            rack.rack.host(host).address,
+            username=user,
+            password=(secret or password(rack, user)).reveal(),
+            known_hosts=None,
+            client_keys=None,
+            preferred_auth="password",
+        ) as connection:
+            done = await connection.run(command, input=f"{password(rack, user).reveal()}\n")
+            return f"{done.stdout!s}{done.stderr!s}"
+
+    return asyncio.run(entered())
+
+
+def test_one_person_is_the_same_user_everywhere(opened: OnRack) -> None:
+    for host in HOSTS:
+        assert by_password(opened, host, "ann", "id -u; pwd; stat -c %U .").split() == [
+            *("1026", "/home/ann", "ann")
+        ]
+        assert "ai" in by_password(opened, host, "ann", "id -Gn").split()
+        said = asyncio.run(_carried_out(opened, host, verify="ann"))
+        assert said == ["ann is user 1026 on 1 hosts"]
+
+
+def test_who_may_not_use_the_hub_may_not_log_in_either(opened: OnRack) -> None:
+    with pytest.raises((asyncssh.PermissionDenied, asyncssh.ConnectionLost)):
+        by_password(opened, "ws1", "bob", "id")
+    with pytest.raises(asyncssh.PermissionDenied):
+        by_password(opened, "ws1", "ann", "id", Secret("wrong"))
+
+
+def test_the_admin_group_alone_becomes_root(opened: OnRack) -> None:
+    assert "0" in by_password(opened, "ws1", "ann", "sudo -S -p '' id -u").split()
+    refused = by_password(opened, "ws1", "cyd", "sudo -S -p '' id -u")
+    assert "cyd is not in the sudoers file" in refused
+    assert "0" not in refused.split()
+
+
+def test_the_sites_own_account_stays_by_key_alone(opened: OnRack) -> None:
+    async def offered(user: str) -> list[str]:
+        address = opened.rack.host("ws1").address
+        return list(await asyncssh.get_server_auth_methods(address, username=user))
+
+    for user, wanted in (("ann", True), ("cyd", True), ("bob", False), ("ops", False), ("root", False)):
+        assert ("password" in asyncio.run(offered(user))) is wanted, user
+
+
+def test_a_known_person_logs_in_while_the_directory_is_away(opened: OnRack) -> None:
+    by_password(opened, "ws2", "ann", "true")
+    with opened.broken("service", "nas", "slapd.service"):
+        opened.run("ws2", "pkill", "-USR1", "-x", "sssd")
+        assert by_password(opened, "ws2", "ann", "id -u").split() == ["1026"]
+        with pytest.raises(asyncssh.PermissionDenied):
+            by_password(opened, "ws2", "ann", "id", Secret("wrong"))
+
+
+def test_a_password_is_nowhere_to_be_read(opened: OnRack) -> None:
+    secret = password(opened, "cyd").reveal()
+    assert opened.shell("ws1", f"stat -c '%a %U' {CONFIG}").split() == ["600", "root"]
+    kept = opened.shell("ws1", "journalctl -b --no-pager; cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+    assert secret not in kept
+
+
+def test_who_is_taken_out_of_the_group_is_out(opened: OnRack) -> None:
+    top = opened.rack.layout.directory_root
+    assert by_password(opened, "ws1", "cyd", "id -u").split() == ["1028"]
+    change = (
+        f"dn: cn=ai,cn=groups,{top}\nchangetype: modify\n{{0}}: member\nmember: uid=cyd,cn=users,{top}\n-\n"
+        "{0}: memberUid\nmemberUid: cyd\n"
+    )
+    modify = ("ldapmodify", "-Q", "-Y", "EXTERNAL", "-H", "ldapi:///")
+    opened.run("nas", *modify, stdin=change.format("delete"))
+    try:
+        end = time.monotonic() + STALE_SECONDS + 60
+        while time.monotonic() < end:
+            try:
+                by_password(opened, "ws1", "cyd", "id -u")
+            except (asyncssh.PermissionDenied, asyncssh.ConnectionLost):
+                break
+            time.sleep(5)
+        else:
+            pytest.fail("cyd still gets in")
+        assert by_password(opened, "ws1", "ann", "id -u").split() == ["1026"]
+    finally:
+        opened.run("nas", *modify, stdin=change.format("add"))
