@@ -28,7 +28,12 @@ SUDOERS = "/etc/sudoers.d/90-deskside-people"
 DOOR = "/etc/ssh/sshd_config.d/20-deskside-people.conf"
 STALE_SECONDS = 300
 """How long a host believes what the directory said: who is removed there is out within this time."""
-END = f"rm -f {CONFIG} {SUDOERS} {DOOR} && systemctl reload ssh.service && systemctl stop sssd.service"
+END = f"""
+rm -f {CONFIG} {SUDOERS} {DOOR}
+systemctl reload ssh.service
+if [ -e /etc/sssd/sssd.conf ]; then systemctl restart sssd.service; else systemctl stop sssd.service; fi
+"""
+"""Somebody else's SSSD goes on with what was there before."""
 
 
 @step(needs=("baseline",), on=NODES)
