@@ -184,6 +184,10 @@ def test_nodes_that_are_late_are_waited_for() -> None:
     change = nodes.difference(UP, Output(0, "ws1 True\nws2 False\n", ""))
     assert isinstance(change, Change)
     assert change.summary == "wait until ws2, ws3 are ready"
+    waits = [action.argv for action in change.actions if isinstance(action, RunCommand)]
+    assert [next(word for word in argv if word.startswith("--for")) for argv in waits] == [
+        *("--for=create", "--for=condition=Ready")
+    ], "a node that is not registered yet is waited for, too"
     assert nodes.difference(UP, Output(0, "ws1 True\nws2 True\nws3 True\n", "")) is None
 
 

@@ -308,11 +308,16 @@ class ReadyNodes:
         if not late:
             return None
         nodes = tuple(f"node/{name}" for name in late)
-        wait = (*KUBECTL, "wait", "--for=condition=Ready", f"--timeout={self.timeout}s", *nodes)
-        run = RunCommand(wait, timeout=self.timeout + 10.0)
-        return Change(
-            self.subject, f"wait until {', '.join(late)} {'is' if len(late) == 1 else 'are'} ready", (run,)
+        # A kubelet that has just joined may not have registered its node yet: without one, `wait` gives up.
+        runs = tuple(
+            RunCommand(
+                (*KUBECTL, "wait", f"--for={what}", f"--timeout={self.timeout}s", *nodes),
+                timeout=self.timeout + 10.0,
+            )
+            for what in ("create", "condition=Ready")
         )
+        summary = f"wait until {', '.join(late)} {'is' if len(late) == 1 else 'are'} ready"
+        return Change(self.subject, summary, runs)
 
 
 @dataclass(frozen=True)
