@@ -9,7 +9,7 @@ from rack.platforms import OnRack, needs_root
 
 pytestmark = [pytest.mark.rack, needs_root]
 
-IDLE = {"join_servers", "records"}
+IDLE = {"host_login", "join_servers", "records"}
 """Steps that have nothing to do on this rack: it has one server, and a name server of its own."""
 
 
