@@ -29,7 +29,7 @@ from deskside.errors import CheckFailed, SiteError
 from deskside.hosts.fake import FakeHost, bare_facts
 from deskside.model.artifact import Kind, Locked
 from deskside.model.facts import Facts
-from deskside.model.platform import AddOn, Platform
+from deskside.model.platform import AddOn, Given, Platform
 from deskside.model.query import Output, ReadFacts
 from deskside.model.step import Step
 from deskside.resources import firewall
@@ -66,7 +66,7 @@ class Site:
     async def platform(self) -> Platform:
         question = ReadFacts(("/",))
         facts = {name: Facts.from_raw(await host.read(question)) for name, host in self.hosts.items()}
-        return make_platform(self.site, self.workspace.train, self.lock, facts, CA)
+        return make_platform(self.site, self.workspace.train, self.lock, facts, Given(CA))
 
     async def graph(self) -> Graph:
         platform = await self.platform()
@@ -106,7 +106,7 @@ def test_an_unknown_system_is_refused_with_the_known_ones() -> None:
     found = Site()
     facts = {"ws1": Facts(hostname="ws1", os_id="plan9", os_version="4", os_name="Plan 9")}
     with pytest.raises(CheckFailed, match="ws1 runs Plan 9 4") as refused:
-        make_platform(found.site, found.workspace.train, found.lock, facts, CA)
+        make_platform(found.site, found.workspace.train, found.lock, facts, Given(CA))
     assert all(system.id in refused.value.hint for system in all_oses())
 
 

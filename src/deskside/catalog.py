@@ -18,7 +18,7 @@ from deskside.errors import CheckFailed, SiteError
 from deskside.model.artifact import Artifact, Locked
 from deskside.model.door import Door
 from deskside.model.facts import Facts
-from deskside.model.platform import AddOn, Directory, Distro, Host, HostOs, Platform
+from deskside.model.platform import AddOn, Directory, Distro, Given, Host, HostOs, Platform
 from deskside.model.step import Step
 from deskside.site.schema import Role, Site
 from deskside.site.trains import Train
@@ -101,7 +101,7 @@ def make_platform(
     train: Train,
     lock: Mapping[str, Locked],
     facts: Mapping[str, Facts],
-    directory_ca: str,
+    given: Given,
 ) -> Platform:
     """Resolve a site's choices for the hosts that answered.
 
@@ -129,7 +129,7 @@ def make_platform(
         addons=chosen_addons(site),
         hosts=hosts,
         doors=all_doors(),
-        directory_ca=directory_ca,
+        given=given,
     )
 
 

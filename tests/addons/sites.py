@@ -12,9 +12,9 @@ from deskside.addons.values import merged
 from deskside.distros.kubeadm import KUBEADM
 from deskside.identity.ldap import LDAP
 from deskside.model.artifact import Artifact, Kind, Locked
-from deskside.model.platform import AddOn, Platform
+from deskside.model.platform import AddOn, Given, Platform
 from deskside.resources.release import Release
-from deskside.site.schema import Site
+from deskside.site.schema import LdapDirectory, Site
 from deskside.site.trains import Train, load_train
 
 ADDONS = (metallb.METALLB, local_path.LOCAL_PATH, jupyterhub.JUPYTERHUB)
@@ -65,6 +65,13 @@ def example_site(changes: Mapping[str, object] | None = None) -> Site:
     return Site.model_validate(merged(SITE, changes or {}))
 
 
+def example_ldap(changes: Mapping[str, object] | None = None) -> LdapDirectory:
+    """The example's directory, with changes to its section `identity`."""
+    found = example_site({"identity": changes or {}}).ldap
+    assert found is not None
+    return found
+
+
 def locked_artifacts(train: Train) -> dict[str, Locked]:
     """A lock for a whole train; digests are made up."""
     return {
@@ -87,7 +94,7 @@ def example_platform(train_name: str = "2026-11", **changes: Any) -> Platform:
         "lock": locked_artifacts(train),
         "addons": (),
         "hosts": {},
-        "directory_ca": CA,
+        "given": Given(CA),
         "directory": LDAP,
         "distro": KUBEADM,
     }

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from addons.sites import CA, example_site
+from addons.sites import CA, example_ldap, example_site
 from deskside.identity.ldap import AT_HUB, LDAP, base_finding, base_question, tls_finding
 from deskside.model.finding import Outcome
+from deskside.model.platform import Given
 from deskside.model.query import Output, TlsFound
 
 GROUP = "cn=ai,cn=groups,dc=lab,dc=example"
@@ -26,7 +27,7 @@ def login(**identity: object) -> dict[str, Any]:
     base = example_site().model_dump(mode="json", exclude_none=True, by_alias=True)
     base["identity"] |= {"server": "ldaps://nas.lab.example"} | identity
     found: dict[str, Any] = json.loads(
-        json.dumps(LDAP.hub_login(type(example_site()).model_validate(base), CA).config)
+        json.dumps(LDAP.hub_login(type(example_site()).model_validate(base), Given(CA)).config)
     )
     return found
 
@@ -96,11 +97,11 @@ def test_tls_is_never_off_and_always_checked(server: str, port: int, strategy: s
 
 def test_user_names_and_the_authority() -> None:
     site = example_site()
-    found = LDAP.hub_login(site, CA)
+    found = LDAP.hub_login(site, Given(CA))
     traits: Any = found.config["LDAPAuthenticator"]
     assert traits["bind_dn_template"] == ["uid={username},cn=users,dc=lab,dc=example"]
     assert found.files == {traits["tls_kwargs"]["ca_certs_file"]: CA}
-    bare = LDAP.hub_login(site, "")
+    bare = LDAP.hub_login(site, Given())
     assert bare.files == {}
     assert "/etc/ssl/certs/" in json.dumps(bare.config)
 
@@ -176,30 +177,30 @@ def tls(error: str = "", names: tuple[str, ...] = NAMES, left: float = YEAR) -> 
     return TlsFound(error, names, time() + left if names else 0.0)
 
 
-IDENTITY = example_site().identity
+DIRECTORY = example_ldap()
 
 
 def test_a_good_certificate_prints_its_names() -> None:
-    found = tls_finding(IDENTITY, CA, tls())
+    found = tls_finding(DIRECTORY.server, CA, tls())
     assert found.outcome is Outcome.OK
     assert "nas.lab.example, 10.20.0.20" in found.message
 
 
 def test_a_certificate_that_ends_soon_is_a_warning() -> None:
-    found = tls_finding(IDENTITY, CA, tls(left=3 * 24 * 3600))
+    found = tls_finding(DIRECTORY.server, CA, tls(left=3 * 24 * 3600))
     assert found.outcome is Outcome.WARNING
     assert "renew" in found.hint
 
 
 def test_nobody_listens() -> None:
-    found = tls_finding(IDENTITY, CA, tls("[Errno 111] Connection refused", ()))
+    found = tls_finding(DIRECTORY.server, CA, tls("[Errno 111] Connection refused", ()))
     assert found.outcome is Outcome.FAILED
     assert "identity.server: does a directory listen on nas.lab.example port 636" in found.hint
 
 
 def test_no_starttls() -> None:
-    identity = example_site({"identity": {"server": "ldap://nas.lab.example"}}).identity
-    found = tls_finding(identity, CA, tls("the server refuses StartTLS", ()))
+    server = example_ldap({"server": "ldap://nas.lab.example"}).server
+    found = tls_finding(server, CA, tls("the server refuses StartTLS", ()))
     assert "ldaps://" in found.hint
 
 
@@ -214,14 +215,14 @@ def test_no_starttls() -> None:
     ],
 )
 def test_the_base_is_asked_without_a_password(output: Output, outcome: Outcome, words: str) -> None:
-    found = base_finding(IDENTITY, output)
+    found = base_finding(DIRECTORY, output)
     assert found.outcome is outcome
     assert words in found.message
     assert found.outcome is Outcome.OK or found.hint
 
 
 def test_base_question_begins_tls_as_the_url_says() -> None:
-    assert "-ZZ" not in base_question(IDENTITY).argv
-    starttls = example_site({"identity": {"server": "ldap://nas.lab.example"}}).identity
+    assert "-ZZ" not in base_question(DIRECTORY).argv
+    starttls = example_ldap({"server": "ldap://nas.lab.example"})
     assert "-ZZ" in base_question(starttls).argv
     assert "ldap://nas.lab.example:389" in base_question(starttls).argv

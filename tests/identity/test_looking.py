@@ -7,18 +7,17 @@ from typing import Any
 
 import pytest
 
-from addons.sites import CA, example_site
+from addons.sites import CA, example_ldap
 from deskside.identity.looking import look_findings, look_question
 from deskside.model.finding import Finding, Outcome
 from deskside.model.query import Output
-from deskside.site.schema import BindAccount
 from deskside.site.secrets import Secret
 
 GROUP = "cn=ai,cn=groups,dc=lab,dc=example"
 ANN = "uid=ann,cn=users,dc=lab,dc=example"
 BASE = "dc=lab,dc=example"
-BIND = BindAccount.model_validate({"dn": "uid=reader,cn=users,dc=lab,dc=example", "password": {"file": "x"}})
-IDENTITY = example_site().identity.model_copy(update={"bind": BIND})
+BIND = {"dn": "uid=reader,cn=users,dc=lab,dc=example", "password": {"file": "x"}}
+DIRECTORY = example_ldap({"bind": BIND})
 WELL = {BASE: ["objectClass"], ANN: ["uid"], GROUP: ["cn", "member"]}
 
 
@@ -27,7 +26,7 @@ def findings(status: int = 0, said: str = "", **entries: Any) -> tuple[Finding, 
     names = {"base": BASE, "ann": ANN, "group": GROUP}
     seen = WELL | {names[key]: value for key, value in entries.items()}
     printed = json.dumps({"status": status, "said": said, "entries": seen})
-    return look_findings(IDENTITY, Output(0, printed, ""))
+    return look_findings(DIRECTORY, Output(0, printed, ""))
 
 
 def test_all_is_well() -> None:
@@ -74,12 +73,12 @@ def test_a_bind_that_fails(status: int, said: str, words: str) -> None:
 
 def test_no_answer_is_not_known() -> None:
     for output in (Output(127, "", "no"), Output(None, "", ""), Output(0, "nonsense", "")):
-        (found,) = look_findings(IDENTITY, output)
+        (found,) = look_findings(DIRECTORY, output)
         assert found.outcome is Outcome.WARNING
 
 
 def test_the_password_is_in_no_argument_and_shown_nowhere() -> None:
-    question = look_question(IDENTITY, CA, Secret("canary-of-reader"))
+    question = look_question(DIRECTORY, CA, Secret("canary-of-reader"))
     assert "canary" not in repr(question)
     assert "canary" not in " ".join(question.argv)
     assert "canary-of-reader" in str(question.wire()["stdin"])

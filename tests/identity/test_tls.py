@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from addons.sites import example_site
+from addons.sites import example_ldap
 from deskside.hosts.remote.tls import answer_tls
 from deskside.identity.ldap import tls_finding
 from deskside.model.finding import Finding, Outcome
@@ -97,10 +97,10 @@ def server(made: Made, folder: Path) -> Iterator[int]:
 
 def finding(made: Made, ca: str, folder: Path, name: str = "nas.lab.example") -> Finding:
     """What `check` says of a server with this certificate."""
-    identity = example_site({"identity": {"server": f"ldaps://{name}"}}).identity
+    wanted = example_ldap({"server": f"ldaps://{name}"}).server
     with server(made, folder) as port:
         query = ReadTls("127.0.0.1", port, name, ca)
-        return tls_finding(identity, ca, query.answer(answer_tls(query.wire())))  # type: ignore[arg-type]
+        return tls_finding(wanted, ca, query.answer(answer_tls(query.wire())))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from deskside.catalog import make_platform
 from deskside.hosts.session import connect
 from deskside.model.artifact import Locked
 from deskside.model.facts import Facts
+from deskside.model.platform import Given
 from deskside.model.query import ReadFacts
 from deskside.model.resource import Change
 from deskside.model.step import Step
@@ -33,7 +34,7 @@ async def _carried_out(rack: OnRack, step: Step) -> int:
     keys = (workspace.site, workspace.pins, nothing)
     async with await connect(spec, *keys, folder=workspace.folder) as session:  # type: ignore[arg-type]
         facts = Facts.from_raw(await session.read(ReadFacts(("/", "/var"))))
-        platform = make_platform(workspace.site, workspace.train, {}, {HOST: facts}, "")
+        platform = make_platform(workspace.site, workspace.train, {}, {HOST: facts}, Given())
         changes = 0
         for resource in step.resources(workspace.site, platform, platform.hosts[HOST]):
             change = await resource.plan(session)

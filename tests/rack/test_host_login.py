@@ -40,8 +40,7 @@ async def _carried_out(rack: OnRack, name: str, *, verify: str = "") -> list[str
         if verify:
             return [await same_person_everywhere(site, verify, {name: session})]
         facts = Facts.from_raw(await session.read(ReadFacts(("/", "/var"))))
-        made = make_platform(site, workspace.train, {}, {name: facts}, workspace.directory_ca())
-        object.__setattr__(made, "bind_password", workspace.bind_password())
+        made = make_platform(site, workspace.train, {}, {name: facts}, workspace.given())
         said = []
         for resource in host_login.resources(site, made, made.hosts[name]):
             change = await resource.plan(session)

@@ -19,7 +19,7 @@ from deskside.hosts.pins import Pins
 from deskside.hosts.session import Session
 from deskside.hosts.ssh import Link, Target
 from deskside.model.facts import Facts
-from deskside.model.platform import Platform
+from deskside.model.platform import Given, Platform
 from deskside.model.query import ReadFacts
 from deskside.model.resource import Change
 from deskside.site.schema import Site
@@ -92,7 +92,7 @@ async def entering(bind: OnRack, session: Session, key: str) -> tuple[Site, Plat
     )
     workspace = Workspace.open(bind.with_site("by-key", (old, new)).site_file)
     facts = {"ws1": Facts.from_raw(await session.read(ReadFacts(("/",))))}
-    platform = make_platform(workspace.site, workspace.train, {}, facts, "")
+    platform = make_platform(workspace.site, workspace.train, {}, facts, Given())
     return workspace.site, replace(platform, dns_key=workspace.dns_key())
 
 

@@ -221,11 +221,12 @@ asyncio.run(main())
 @pytest.mark.parametrize("rule", TABLE)
 def test_who_may_log_in_by_the_hubs_own_authenticator(platform: OnRack, rule: str) -> None:
     from deskside.identity.ldap import AT_HUB, LDAP
+    from deskside.model.platform import Given
     from deskside.site.load import load
 
     traits, wanted = TABLE[rule]
     site = load(platform.site_file).site
-    login = LDAP.hub_login(site, (platform.rack.folder / nas.AUTHORITY).read_text())
+    login = LDAP.hub_login(site, Given((platform.rack.folder / nas.AUTHORITY).read_text()))
     own = dict(json.loads(json.dumps(login.config))["LDAPAuthenticator"])
     own.pop("allowed_groups")
     top = platform.rack.layout.directory_root

@@ -16,6 +16,7 @@ from deskside.engine.planner import NodePlan, make_plan
 from deskside.hosts.fake import FakeHost, bare_facts
 from deskside.model.action import WriteFile
 from deskside.model.facts import Facts
+from deskside.model.platform import Given
 from deskside.model.query import Json
 from remote.onhost import Host
 
@@ -174,7 +175,7 @@ async def planned(root: Path, release: Release, step: str = "baseline") -> NodeP
     hosts["ws1"].facts.update({key: value for key, value in raw.items() if key not in kept})
     facts = {name: Facts.from_raw({**host.facts, "hostname": name}) for name, host in hosts.items()}
     lock = locked_artifacts(workspace.train)
-    platform = make_platform(workspace.site, workspace.train, lock, facts, CA)
+    platform = make_platform(workspace.site, workspace.train, lock, facts, Given(CA))
     assert platform.hosts["ws1"].os.id == release.os
     chosen = [one for one in steps_for(platform) if one.name in ("baseline", step)]
     plan = await make_plan(make_graph(chosen, platform), workspace.site, platform, hosts)

@@ -8,7 +8,8 @@ from deskside.model.artifact import Artifact, Kind, Locked
 from deskside.model.query import Output, ReleaseFound
 from deskside.model.resource import Change, Deferred, Disruption
 from deskside.resources.objects import MARK, compared, identity, marked
-from deskside.resources.release import ChartReference, ClusterSecret, Manifest, Release
+from deskside.resources.release import ChartReference, ClusterSecret, KnownSecret, Manifest, Release
+from deskside.site.secrets import Secret
 
 CHART = Locked(Artifact("chart-hub", "4.4.0", Kind.CHART), "ab" * 32, 10, "recipe", "hub.tgz")
 OK, DOWN = Output(0, "ok", ""), Output(1, "", "the connection was refused")
@@ -99,6 +100,20 @@ def test_cluster_secret_makes_only_what_is_missing_and_never_reads_a_value() -> 
     assert isinstance(secret.difference(DOWN, DOWN), Deferred)
     with pytest.raises(StepFailed, match="forbidden"):
         secret.difference(OK, Output(1, "", "Error: forbidden"))
+
+
+def test_known_secret_is_compared_by_its_digest_and_shown_nowhere() -> None:
+    secret = KnownSecret("hub", "deskside-given", {"password": Secret("canary-of-hub")})
+    assert secret.difference(OK, Output(0, f"{secret.digest}\n", "")) is None
+    planned = change(secret.difference(OK, Output(0, "", "")))
+    assert planned.summary == "write password"
+    assert "canary" not in repr(planned)
+    (run,) = planned.actions
+    assert "canary-of-hub" in str(run.wire()["stdin"])
+    assert "canary" not in str(run.wire()["argv"])
+    assert isinstance(secret.difference(DOWN, DOWN), Deferred)
+    other = KnownSecret("hub", "deskside-given", {"password": Secret("another")})
+    assert other.digest != secret.digest
 
 
 POOL: dict[str, object] = {

@@ -61,9 +61,10 @@ def test_good_file_has_no_problems_and_its_values(tmp_path: Path) -> None:
     assert site.host("ws1").mac == "02:00:00:00:00:11"
     assert site.train == "2026-11"
     assert site.kubernetes.version == "1.36"
-    assert site.identity.server.starttls is False
-    assert site.identity.server.port == 636
-    assert site.identity.user_dn_template == "uid={username},cn=users,dc=lab,dc=example"
+    assert site.ldap is not None
+    assert (site.ldap.server.starttls, site.ldap.server.port) == (False, 636)
+    assert site.ldap.user_dn == "uid={username},cn=users,dc=lab,dc=example"
+    assert site.ldap.user("ann") == "uid=ann,cn=users,dc=lab,dc=example"
     assert IPv4Address("10.20.0.205") in site.network.load_balancer
     assert len(site.network.load_balancer) == 21
     assert site.notebooks.profiles[0].memory.bytes == 4 * 1024**3
@@ -137,6 +138,7 @@ def test_warnings_refuse_nothing(tmp_path: Path) -> None:
 
 def test_starttls_and_port(tmp_path: Path) -> None:
     server = load(written(tmp_path, spoiled(("ldaps://nas.lab", "ldap://nas.lab")))).site.identity.server
+    assert server is not None
     assert (server.starttls, server.port, str(server)) == (True, 389, "ldap://nas.lab.example")
     text = spoiled(("ldaps://nas.lab.example", "ldaps://nas.lab.example:1636"))
     assert str(load(written(tmp_path, text)).site.identity.server) == "ldaps://nas.lab.example:1636"

@@ -9,6 +9,7 @@ import pytest
 
 from deskside.app.host_login import same_person_everywhere
 from deskside.errors import CheckFailed
+from deskside.model.platform import Given
 from deskside.model.query import Output, ReadOutput
 from deskside.resources.files import Absent, File
 from deskside.site.schema import Site
@@ -38,7 +39,7 @@ def site_with(**changes: object) -> Site:
 def wanted(site: Site, ca: str = "PEM") -> dict[str, Any]:
     """The step's resources on ws1, by subject."""
     hosts = make_hosts(site)
-    platform = replace(make_platform(hosts), directory_ca=ca, bind_password=Secret(PASSWORD))
+    platform = replace(make_platform(hosts), given=Given(ca, Secret(PASSWORD)))
     return {one.subject: one for one in host_login.resources(site, platform, hosts["ws1"])}
 
 

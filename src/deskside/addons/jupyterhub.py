@@ -15,12 +15,15 @@ from deskside.addons.values import ON_SERVERS, chart_for, final_values, image_na
 from deskside.model.door import Door, Source, nowhere
 from deskside.model.platform import AddOn, Host, HubLogin, Platform
 from deskside.model.resource import Resource
-from deskside.resources.release import ClusterSecret, Manifest, Release
+from deskside.resources.objects import MARK
+from deskside.resources.release import ClusterSecret, KnownSecret, Manifest, Release
 from deskside.site.schema import Site
 
 NAMESPACE = "jupyterhub"
 HUB, PROXY, NOTEBOOK, CHART = "k8s-hub", "configurable-http-proxy", "notebook", "jupyterhub-chart"
 SECRET = "deskside-hub"  # noqa: S105  # the name of one
+GIVEN = "deskside-given"
+"""Secret of what the directory contributes: the hub's environment."""
 SECRET_KEYS = {"hub.config.JupyterHub.cookie_secret": 32, "hub.config.CryptKeeper.keys": 32}
 """What `hub.existingSecret` can hold. The token between hub and proxy is not among them: the chart reads it
 from its own Secret alone, where it keeps what it once made."""
@@ -30,7 +33,7 @@ CULL_SECONDS = 24 * 3600
 
 def hub_values(site: Site, platform: Platform) -> dict[str, object]:
     """Values of the chart, without those that the site file adds."""
-    login = platform.directory.hub_login(site, platform.directory_ca, platform.break_glass)
+    login = _login(site, platform)
     return {
         "hub": {
             "image": image_values(image_named(platform, HUB, HUB), "name"),
@@ -39,6 +42,7 @@ def hub_values(site: Site, platform: Platform) -> dict[str, object]:
             "config": login.config,
             "extraFiles": _files(login),
             "extraConfig": dict(login.code),
+            **_environment(login),
             "networkPolicy": {"enabled": True},
             **ON_SERVERS,
         },
@@ -69,6 +73,22 @@ def hub_values(site: Site, platform: Platform) -> dict[str, object]:
     }
 
 
+def _login(site: Site, platform: Platform) -> HubLogin:
+    return platform.directory.hub_login(site, platform.given)
+
+
+def _given(login: HubLogin) -> KnownSecret:
+    return KnownSecret(NAMESPACE, GIVEN, login.secrets)
+
+
+def _environment(login: HubLogin) -> Mapping[str, object]:
+    """Variables from the Secret; its digest starts the hub anew when they change."""
+    if not login.secrets:
+        return {}
+    sources = {name: {"valueFrom": {"secretKeyRef": {"name": GIVEN, "key": name}}} for name in login.secrets}
+    return {"extraEnv": sources, "annotations": {MARK: _given(login).digest}}
+
+
 def _files(login: HubLogin) -> Mapping[str, object]:
     return {
         path.rpartition("/")[2]: {"mountPath": path, "stringData": content}
@@ -79,6 +99,8 @@ def _files(login: HubLogin) -> Mapping[str, object]:
 def _resources(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
     del host
     yield ClusterSecret(NAMESPACE, SECRET, SECRET_KEYS)
+    if (login := _login(site, platform)).secrets:
+        yield _given(login)
     yield Manifest("homes of the desks", homes_objects(NAMESPACE))
     chart = chart_for(site, platform, "jupyterhub", CHART)
     values = final_values(site, "jupyterhub", hub_values(site, platform))

@@ -23,9 +23,7 @@ async def look_around(workspace: Workspace, found: Prepared) -> tuple[Finding, .
     probes: list[Awaitable[Iterable[Finding]]] = [probe_checks(site, platform, found.sessions)]
     if platform.servers:
         leader = found.sessions[platform.leader.name]
-        probes.append(
-            platform.directory.check(site, platform.directory_ca, leader, workspace.bind_password())
-        )
+        probes.append(platform.directory.check(site, platform.given, leader))
     answers: list[Iterable[Finding]] = list(await asyncio.gather(*probes))
     for answer in answers:
         findings += answer

@@ -26,7 +26,8 @@ async def same_person_everywhere(site: Site, user: str, hosts: Mapping[str, Host
         raise CheckFailed(
             f"{user} is {said}", hint=f"remove the local account {user} where it is not the directory's"
         )
-    wanted = may_log_in(site.identity)
+    assert site.ldap is not None
+    wanted = may_log_in(site.ldap)
     groups = {name: set(answer.stdout.split()) for name, answer in zip(asked, answers, strict=True)}
     if outside := [name for name, found in groups.items() if not found & set(wanted)]:
         raise CheckFailed(

@@ -57,8 +57,7 @@ async def prepared(
     from deskside.hosts.session import open_sessions
 
     site = workspace.site
-    directory_ca, break_glass = workspace.directory_ca(), workspace.break_glass()
-    dns_key, bind_password = workspace.dns_key(), workspace.bind_password()
+    given, dns_key = workspace.given(), workspace.dns_key()
     wanted = wanted_artifacts(site, workspace.train)
     opened = await open_sessions(
         site, workspace.pins, store.file, report, folder=workspace.folder, bootstrap=settle
@@ -72,8 +71,7 @@ async def prepared(
         if not facts:
             raise _nobody(site, silent)
         lock = {**await locking, **await _own_charts(workspace, store, report)}
-        made = make_platform(site, workspace.train, lock, facts, directory_ca)
-        platform = replace(made, break_glass=break_glass, dns_key=dns_key, bind_password=bind_password)
+        platform = replace(make_platform(site, workspace.train, lock, facts, given), dns_key=dns_key)
         yield Prepared(
             {name: opened.sessions[name] for name in platform.hosts},
             platform,

@@ -12,9 +12,10 @@ from typing import Literal
 
 from deskside.errors import Problem, SiteError
 from deskside.model.artifact import ArtifactSource
+from deskside.model.platform import Given
 from deskside.site.load import load
 from deskside.site.schema import Site
-from deskside.site.secrets import Secret, located
+from deskside.site.secrets import Secret, SecretSource, located
 from deskside.site.trains import Train, load_train
 from deskside.store.lock import LOCK_NAME
 from deskside.store.store import Store
@@ -81,7 +82,22 @@ class Workspace:
                 found[artifact] = located(self.folder, chart.path)
         return found
 
-    def directory_ca(self) -> str:
+    def given(self) -> Given:
+        """What the directory is reached with. Raises SiteError, which quotes no secret."""
+        identity = self.site.identity
+
+        def resolved(source: SecretSource | None) -> Secret | None:
+            return source.resolve(self.folder) if source else None
+
+        return Given(
+            ca=self._authority(),
+            reader=resolved(identity.bind.password if identity.bind else None),
+            manager=resolved(identity.manager.password if identity.manager else None),
+            client=resolved(identity.client_secret),
+            break_glass=self._break_glass(),
+        )
+
+    def _authority(self) -> str:
         """PEM text of the directory's authority, empty when the file names none. Raises SiteError."""
         ca = self.site.identity.ca
         if ca is None:
@@ -101,11 +117,6 @@ class Workspace:
             )
         return text
 
-    def bind_password(self) -> Secret | None:
-        """The password of `identity.bind`; None without one. Raises SiteError."""
-        bind = self.site.identity.bind
-        return bind.password.resolve(self.folder) if bind else None
-
     def dns_key(self) -> Secret | None:
         """The secret of `network.dns.tsig`; None without one. Raises SiteError, which never quotes it."""
         tsig = self.site.network.dns.tsig if self.site.network.dns else None
@@ -122,7 +133,7 @@ class Workspace:
             ) from None
         return found
 
-    def break_glass(self) -> str:
+    def _break_glass(self) -> str:
         """Salt and scrypt of the local admin's password: SALT$HASH; empty without one. Raises SiteError."""
         local = self.site.identity.break_glass
         if local is None:

@@ -13,11 +13,11 @@ from time import time
 
 from deskside.identity.looking import look_findings, look_question
 from deskside.model.finding import Finding, Outcome
-from deskside.model.platform import HubLogin
+from deskside.model.platform import Given, HubLogin
 from deskside.model.query import Output, ReadOutput, ReadTls, TlsFound
 from deskside.model.resource import HostReader
-from deskside.site.schema import Identity, Site
-from deskside.site.secrets import Secret
+from deskside.site.directory import LdapDirectory
+from deskside.site.schema import Identity, LdapServer, Site
 from deskside.site.values import USERNAME
 
 CA_PATH = "/usr/local/etc/jupyterhub/directory-ca.pem"
@@ -36,50 +36,51 @@ class Ldap:
 
     kind: str = "ldap"
 
-    def hub_login(self, site: Site, ca: str, break_glass: str = "") -> HubLogin:
-        """Configuration of LDAPAuthenticator; `ca` is PEM text, empty for the authorities hosts trust."""
-        identity = site.identity
+    def hub_login(self, site: Site, given: Given) -> HubLogin:
+        """Configuration of LDAPAuthenticator."""
+        identity, directory = site.identity, ldap_of(site)
         traits: dict[str, object] = {
-            "server_address": identity.server.host,
-            "server_port": identity.server.port,
-            "tls_strategy": "before_bind" if identity.server.starttls else "on_connect",
+            "server_address": directory.server.host,
+            "server_port": directory.server.port,
+            "tls_strategy": "before_bind" if directory.server.starttls else "on_connect",
             "tls_kwargs": {
                 "validate": CERT_REQUIRED,
-                "ca_certs_file": CA_PATH if ca else SYSTEM_CA_PATH,
+                "ca_certs_file": CA_PATH if given.ca else SYSTEM_CA_PATH,
             },
-            "bind_dn_template": [identity.user_dn_template],
+            "bind_dn_template": [directory.user_dn],
             "valid_username_regex": USERNAME,
         }
-        rule = (
-            {"allow_all": True}
-            if identity.allow.group is None
-            else {"allowed_groups": [identity.allow.group]}
-        )
+        rule = {"allow_all": True} if directory.group is None else {"allowed_groups": [directory.group]}
         return HubLogin(
             config={
                 "JupyterHub": {"authenticator_class": "ldapauthenticator.LDAPAuthenticator"},
                 "LDAPAuthenticator": traits | rule,
                 "Authenticator": _people(identity),
-                **_break_glass(identity, break_glass),
+                **_break_glass(identity, given.break_glass),
             },
-            files={CA_PATH: ca} if ca else {},
+            files={CA_PATH: given.ca} if given.ca else {},
             code={"10-deskside-directory": AT_HUB.read_text(encoding="utf-8")},
         )
 
-    async def check(
-        self, site: Site, ca: str, host: HostReader, password: Secret | None = None
-    ) -> tuple[Finding, ...]:
+    async def check(self, site: Site, given: Given, host: HostReader) -> tuple[Finding, ...]:
         """Handshake with the directory from a server, and a look at it, by an account where there is one."""
-        server = site.identity.server
+        directory, ca = ldap_of(site), given.ca
+        server = directory.server
         tls = ReadTls(_address(site, server.host), server.port, server.host, ca, server.starttls)
-        if site.identity.bind is not None and password is not None:
-            found, seen = await host.read(tls, look_question(site.identity, ca, password))
-            handshake = tls_finding(site.identity, ca, found)
+        if directory.reader is not None and given.reader is not None:
+            found, seen = await host.read(tls, look_question(directory, ca, given.reader))
+            handshake = tls_finding(server, ca, found)
             # With the handshake everything else has failed too, and for the same reason.
-            more = () if found.error else look_findings(site.identity, seen)
+            more = () if found.error else look_findings(directory, seen)
             return (handshake, *more)
-        found, base = await host.read(tls, base_question(site.identity))
-        return (tls_finding(site.identity, ca, found), base_finding(site.identity, base))
+        found, base = await host.read(tls, base_question(directory))
+        return (tls_finding(server, ca, found), base_finding(directory, base))
+
+
+def ldap_of(site: Site) -> LdapDirectory:
+    """The directory of a site of one of the kinds here."""
+    assert site.ldap is not None
+    return site.ldap
 
 
 def _address(site: Site, name: str) -> str:
@@ -118,21 +119,20 @@ def _break_glass(identity: Identity, hashed: str) -> Mapping[str, object]:
     }
 
 
-def base_question(identity: Identity) -> ReadOutput:
+def base_question(directory: LdapDirectory) -> ReadOutput:
     """A read of the base entry without a password, by ldapsearch where a host has it.
 
     Certificates are the other question's matter, so they are not checked here; nothing secret is sent.
     """
-    server = identity.server
+    server = directory.server
     tls = ("-ZZ",) if server.starttls else ()
     url = f"{server.scheme}://{server.host}:{server.port}"
-    search = ("-x", "-LLL", "-o", "nettimeout=5", "-H", url, "-s", "base", "-b", identity.base, "dn")
+    search = ("-x", "-LLL", "-o", "nettimeout=5", "-H", url, "-s", "base", "-b", directory.base, "dn")
     return ReadOutput(("env", "LDAPTLS_REQCERT=never", "ldapsearch", *tls, *search), timeout=15.0)
 
 
-def tls_finding(identity: Identity, ca: str, found: TlsFound) -> Finding:
+def tls_finding(server: LdapServer, ca: str, found: TlsFound) -> Finding:
     """What the handshake says, with the field of the site file to change."""
-    server = identity.server
     names = f"its certificate is for {', '.join(found.names)}" if found.names else "it showed no certificate"
     if found.error:
         return Finding(
@@ -140,7 +140,7 @@ def tls_finding(identity: Identity, ca: str, found: TlsFound) -> Finding:
             str(server),
             Outcome.FAILED,
             f"the directory {server} cannot be used: {found.error}; {names}",
-            _remedy(identity, ca, found),
+            _remedy(server, ca, found),
         )
     until = datetime.fromtimestamp(found.not_after, UTC).date()
     message = f"{server} answers with a certificate for {', '.join(found.names)}, valid until {until}"
@@ -150,9 +150,9 @@ def tls_finding(identity: Identity, ca: str, found: TlsFound) -> Finding:
     return Finding("directory", str(server), Outcome.OK, message)
 
 
-def _remedy(identity: Identity, ca: str, found: TlsFound) -> str:
+def _remedy(server: LdapServer, ca: str, found: TlsFound) -> str:
     """By what was seen where that decides, and by OpenSSL's words only where nothing else does."""
-    server, error = identity.server, found.error.lower()
+    error = found.error.lower()
     where = f"{server.host} port {server.port}"
     if not found.names:
         if "ca certificate cannot be read" in error:
@@ -190,9 +190,9 @@ def is_authority(pem: str) -> bool:
         return False
 
 
-def base_finding(identity: Identity, found: Output) -> Finding:
+def base_finding(directory: LdapDirectory, found: Output) -> Finding:
     """What the base says. A directory may refuse to tell it without a password: then nothing is known."""
-    name, base = "directory base", identity.base
+    name, base = "directory base", directory.base
     if found.status == 0 and "dn:" in found.stdout.lower():
         return Finding(name, base, Outcome.OK, f"the directory has the base {base}")
     if found.status == NO_SUCH_OBJECT:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deskside.model.finding import Finding, Outcome
 from deskside.model.query import Output, ReadOutput
-from deskside.site.schema import Identity
+from deskside.site.directory import LdapDirectory
 from deskside.site.secrets import Secret
 
 PROGRAM = Path(__file__).parent / "on_host/look.py"
@@ -22,35 +22,31 @@ REFUSED, TIMED_OUT = 49, None
 CHECK = "directory account"
 
 
-def look_question(identity: Identity, ca: str, password: Secret) -> ReadOutput:
+def look_question(directory: LdapDirectory, ca: str, password: Secret) -> ReadOutput:
     """Read base, an admin and the group; needs `identity.bind`."""
-    assert identity.bind is not None
-    server = identity.server
+    assert directory.reader is not None
+    server = directory.server
     asked = {
         "url": f"{server.scheme}://{server.host}:{server.port}",
         "starttls": server.starttls,
         "ca": ca,
-        "dn": identity.bind.dn,
+        "dn": directory.reader,
         "password": password.reveal(),
-        "entries": list(_entries(identity)),
+        "entries": list(_entries(directory)),
     }
     return ReadOutput(("python3", "-I", "-c", PROGRAM.read_text()), Secret(json.dumps(asked)), 60.0)
 
 
-def _entries(identity: Identity) -> Iterator[str]:
-    yield identity.base
-    yield from (_user(identity, name) for name in identity.admins)
-    if identity.allow.group is not None:
-        yield identity.allow.group
+def _entries(directory: LdapDirectory) -> Iterator[str]:
+    yield directory.base
+    yield from (directory.user(name) for name in directory.admins)
+    if directory.group is not None:
+        yield directory.group
 
 
-def _user(identity: Identity, name: str) -> str:
-    return identity.user_dn_template.replace("{username}", name)
-
-
-def look_findings(identity: Identity, output: Output) -> tuple[Finding, ...]:
+def look_findings(directory: LdapDirectory, output: Output) -> tuple[Finding, ...]:
     """What the answers mean: everything that is wrong at once, or one finding that all is well."""
-    assert identity.bind is not None
+    assert directory.reader is not None
     found = _answer(output)
     if found is None:
         why = (
@@ -60,19 +56,19 @@ def look_findings(identity: Identity, output: Output) -> tuple[Finding, ...]:
         )
         return (
             _finding(
-                Outcome.WARNING, f"whether {identity.bind.dn} can read the directory is not known: {why}"
+                Outcome.WARNING, f"whether {directory.reader} can read the directory is not known: {why}"
             ),
         )
     if found.get("status"):
-        return (_refused(identity, int(str(found["status"])), str(found.get("said", ""))),)
+        return (_refused(directory, int(str(found["status"])), str(found.get("said", ""))),)
     entries = found.get("entries")
     assert isinstance(entries, Mapping)
-    wrong = tuple(_wrong(identity, entries))
+    wrong = tuple(_wrong(directory, entries))
     if wrong:
         return wrong
     return (
         _finding(
-            Outcome.OK, f"{identity.bind.dn} reads the base, {len(identity.admins)} admins and the rule"
+            Outcome.OK, f"{directory.reader} reads the base, {len(directory.admins)} admins and the rule"
         ),
     )
 
@@ -85,31 +81,31 @@ def _answer(output: Output) -> Mapping[str, object] | None:
     return found if isinstance(found, dict) else None
 
 
-def _refused(identity: Identity, status: int, said: str) -> Finding:
-    assert identity.bind is not None
+def _refused(directory: LdapDirectory, status: int, said: str) -> Finding:
+    assert directory.reader is not None
     last = (said.splitlines() or [f"status {status}"])[-1]
     if "expired" in said.lower():
-        message = f"the password of {identity.bind.dn} has expired"
+        message = f"the password of {directory.reader} has expired"
         return _finding(
             Outcome.FAILED, message, "set a new one in the directory, and in identity.bind.password"
         )
     if status == REFUSED:
-        message = f"the directory refuses the password of {identity.bind.dn}"
+        message = f"the directory refuses the password of {directory.reader}"
         return _finding(Outcome.FAILED, message, "correct identity.bind.dn or identity.bind.password")
     return _finding(
         Outcome.FAILED, f"the directory cannot be read: {last}", "identity.server, identity.ca.file"
     )
 
 
-def _wrong(identity: Identity, entries: Mapping[str, object]) -> Iterator[Finding]:
-    if entries.get(identity.base) is None:
+def _wrong(directory: LdapDirectory, entries: Mapping[str, object]) -> Iterator[Finding]:
+    if entries.get(directory.base) is None:
         hint = "identity.base: on a Synology it is in LDAP Server, Settings, Connection Settings, as Base DN"
-        yield _finding(Outcome.FAILED, f"the directory has no entry {identity.base}", hint)
-    for name in identity.admins:
-        if entries.get(_user(identity, name)) is None:
-            message = f"the directory has no user {_user(identity, name)}"
+        yield _finding(Outcome.FAILED, f"the directory has no entry {directory.base}", hint)
+    for name in directory.admins:
+        if entries.get(directory.user(name)) is None:
+            message = f"the directory has no user {directory.user(name)}"
             yield _finding(Outcome.FAILED, message, f"identity.user_dn, or {name} in identity.admins")
-    group = identity.allow.group
+    group = directory.group
     if group is None:
         return
     attributes = entries.get(group)

@@ -114,6 +114,22 @@ class Certificate:
 
 
 @dataclass(frozen=True)
+class Given:
+    """What is reached for beside the site file on behalf of its directory: an authority and secrets."""
+
+    ca: str = ""
+    """PEM text of the authority; empty for those that the hosts trust."""
+    reader: Secret | None = field(default=None, repr=False)
+    """Password of the account that looks people up."""
+    manager: Secret | None = field(default=None, repr=False)
+    """Password of `identity.manager`."""
+    client: Secret | None = field(default=None, repr=False)
+    """`identity.client_secret`."""
+    break_glass: str = ""
+    """Salt and scrypt of the password of `identity.break_glass`, as SALT$HASH; empty without one."""
+
+
+@dataclass(frozen=True)
 class HubLogin:
     """What a directory contributes to the hub."""
 
@@ -123,6 +139,8 @@ class HubLogin:
     """Mount path -> content (a CA certificate), for `hub.extraFiles`."""
     code: Mapping[str, str] = field(default_factory=dict)
     """Name -> Python that the hub runs at its start, for `hub.extraConfig`."""
+    secrets: Mapping[str, Secret] = field(default_factory=dict, repr=False)
+    """Variables of the hub's environment; they lie in a Secret of the cluster, never in values."""
 
 
 @runtime_checkable
@@ -133,19 +151,11 @@ class Directory(Protocol):
     def kind(self) -> str:
         """`ldap`."""
 
-    def hub_login(self, site: Site, ca: str, break_glass: str = "") -> HubLogin:
-        """Configuration of the hub's authenticator; `ca` is the PEM text of the directory's CA.
+    def hub_login(self, site: Site, given: Given) -> HubLogin:
+        """Configuration of the hub's authenticator."""
 
-        `break_glass` is as in `Platform`.
-        """
-
-    async def check(
-        self, site: Site, ca: str, host: HostReader, password: Secret | None = None
-    ) -> tuple[Finding, ...]:
-        """Look at the directory from a server: reachable, TLS, names, base.
-
-        `password` is that of `identity.bind`: with it also users and the group.
-        """
+    async def check(self, site: Site, given: Given, host: HostReader) -> tuple[Finding, ...]:
+        """Look at the directory from a server: reachable, TLS, names; with a reader also people."""
 
 
 @dataclass(frozen=True)
@@ -178,14 +188,10 @@ class Platform:
     """Managed hosts that answered, in site-file order."""
     doors: tuple[Door, ...] = ()
     """What the plug-ins have to let in."""
-    directory_ca: str = ""
-    """PEM text, read from beside the site file."""
+    given: Given = field(default_factory=Given)
+    """What the directory is reached with."""
     dns_key: Secret | None = field(default=None, repr=False)
     """The secret of `network.dns.tsig`, in base64."""
-    bind_password: Secret | None = field(default=None, repr=False)
-    """Of `identity.bind`."""
-    break_glass: str = ""
-    """Salt and scrypt of the password of `identity.break_glass`, as SALT$HASH; empty without one."""
 
     def artifact(self, name: str) -> Locked:
         """The locked artifact of that name; KeyError is a fault of the catalog, tested for every add-on."""

@@ -19,7 +19,8 @@ from deskside.model.artifact import Kind, Locked
 from deskside.model.query import Output, ReadOutput, ReadRelease, ReleaseFound
 from deskside.model.resource import Change, Deferred, Disruption, HostReader
 from deskside.resources.artifacts import STORE
-from deskside.resources.objects import compared, identity, marked
+from deskside.resources.objects import MARK, compared, identity, marked
+from deskside.site.secrets import Secret
 
 KUBECTL = ("/opt/deskside/bin/kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf")
 APPLY = (*KUBECTL, "apply", "--server-side", "--field-manager=deskside", "--force-conflicts")
@@ -172,6 +173,54 @@ class ClusterSecret:
             return None
         action = MakeClusterSecret(self.namespace, self.name, self.keys)
         return Change(self.subject, f"make {', '.join(missing)} (random, made once)", (action,))
+
+
+@dataclass(frozen=True)
+class KnownSecret:
+    """A Secret whose values Deskside was given; compared by a digest that stands beside them, never read."""
+
+    namespace: str
+    name: str
+    data: Mapping[str, Secret]
+
+    @property
+    def subject(self) -> str:
+        """`secret NAMESPACE/NAME`."""
+        return f"secret {self.namespace}/{self.name}"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of keys and values; for whoever has to start anew when they change."""
+        plain = {key: value.reveal() for key, value in self.data.items()}
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def asks(self) -> ReadOutput:
+        """The digest that stands beside the values."""
+        mark = "go-template={{range $key, $value := .metadata.annotations}}" + (
+            f'{{{{if eq $key "{MARK}"}}}}{{{{$value}}}}{{{{end}}}}{{{{end}}}}'
+        )
+        names = ("secret", self.name, "-n", self.namespace)
+        return ReadOutput((*KUBECTL, "get", *names, "--ignore-not-found", "-o", mark))
+
+    async def plan(self, host: HostReader) -> Change | Deferred | None:
+        """Write it where it is not there or another one."""
+        return self.difference(*await host.read(READY, self.asks))
+
+    def difference(self, ready: Output, found: Output) -> Change | Deferred | None:
+        """The change, from the two answers. Raises StepFailed when the question failed."""
+        if ready.status != 0:
+            return Deferred(self.subject, CLUSTER_DOWN)
+        if found.status != 0:
+            raise StepFailed(f"{self.subject} cannot be looked at: {_last_line(found.stderr)}")
+        if found.stdout.strip() == self.digest:
+            return None
+        metadata = {"name": self.name, "namespace": self.namespace, "annotations": {MARK: self.digest}}
+        plain = {key: value.reveal() for key, value in self.data.items()}
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": plain}
+        run = RunCommand((*APPLY, "-f", "-"), Secret(json.dumps(body)), timeout=60.0)
+        summary = f"write {', '.join(sorted(self.data))}" if self.data else "write (empty)"
+        return Change(self.subject, summary, (run,))
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,9 @@ class Draft:
         """Where the homes are."""
         return leaf(at(self.data, ("storage", "homes")), Homes, "source", Export)
 
-    def identity(self, name: Literal["base", "user_dn"]) -> str | None:
+    def identity(
+        self, name: Literal["kind", "base", "user_dn", "on", "replica", "host_admins"]
+    ) -> str | None:
         """One text of the identity section."""
         return leaf(self.data.get("identity"), Identity, name, str)
 

@@ -27,7 +27,6 @@ LATER_KEYS = frozenset(
 LATER_VALUES = {
     "network.pod_network": ("calico", "cilium"),
     "kubernetes.distro": ("rke2", "k3s"),
-    "identity.kind": ("openldap", "okta"),
     "ingress.kind": ("traefik",),
     "storage.volumes.kind": ("longhorn",),
 }

@@ -2,7 +2,7 @@
 
 Each rule looks at a `Draft`, in which whatever could not be read is None, and stays silent about what it
 cannot see: so all rules run over a file that has other problems too. A rule touches no host and no file but
-the trains. `network_rules.py` has the rules about addresses.
+the trains. `network_rules.py` has the rules about addresses, `identity_rules.py` those about the directory.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from string import Formatter
 
 from deskside.errors import SiteError
-from deskside.site.draft import Draft, leaf
+from deskside.site.draft import Draft
 from deskside.site.faults import Fault, at
+from deskside.site.identity_rules import IDENTITY_RULES
 from deskside.site.network_rules import NETWORK_RULES
-from deskside.site.schema import Identity, Role
+from deskside.site.schema import Role
 from deskside.site.service_rules import SERVICE_RULES
 from deskside.site.trains import load_train
 
 
 def faults(draft: Draft) -> Iterator[Fault]:
     """What every rule finds, in the order of the rules."""
-    for rule in (*RULES, *NETWORK_RULES, *SERVICE_RULES):
+    for rule in (*RULES, *IDENTITY_RULES, *NETWORK_RULES, *SERVICE_RULES):
         yield from rule(draft)
 
 
@@ -144,72 +144,6 @@ def names_apart(draft: Draft) -> Iterator[Fault]:
         )
 
 
-def directory(draft: Draft) -> Iterator[Fault]:
-    """Names in the directory hang together: the group is below the base, the user's name can be filled in."""
-    base = draft.identity("base")
-    group = at(draft.data, ("identity", "allow", "group"))
-    if base and isinstance(group, str) and not _below(group, base):
-        yield Fault(
-            ("identity", "allow", "group"), f"{group!r} is not below the base {base}", f"end it in ,{base}"
-        )
-    template = draft.identity("user_dn")
-    if template is not None and (reason := _template_fault(template, base)):
-        yield Fault(("identity", "user_dn"), reason, 'write "uid={username},cn=users,{base}", in quotes')
-    server = draft.directory
-    if server and server.host.replace(".", "").isdigit():
-        yield Fault(
-            ("identity", "server"),
-            f"{server.host} is an address; certificates seldom name one",
-            "write the name that stands in the directory's certificate",
-            warning=True,
-        )
-    for name, count in Counter(draft.admins).items():
-        if count > 1:
-            yield Fault(("identity", "admins"), f"has {name!r} {count} times", "name each admin once")
-
-
-def host_login(draft: Draft) -> Iterator[Fault]:
-    """Whoever logs in to hosts is looked up by an account, and is of a group."""
-    section, place = draft.data.get("identity"), ("identity", "host_login")
-    admins, base = at(draft.data, ("identity", "host_admins")), draft.identity("base")
-    if leaf(section, Identity, "host_login", bool):
-        if at(draft.data, ("identity", "bind")) is None:
-            said = "hosts look people up by an account of the directory, and identity.bind names none"
-            yield Fault(place, said, "add bind: {dn: DN, password: {file: PATH}}")
-        if at(draft.data, ("identity", "allow", "all")) is not None:
-            said = "not everybody with an account may log in to the hosts"
-            yield Fault(place, said, "write identity.allow as {group: DN}")
-    elif admins is not None:
-        said = "nobody of the directory logs in to the hosts"
-        yield Fault(("identity", "host_admins"), said, "add host_login: true, or remove host_admins")
-    if base and isinstance(admins, str) and not _below(admins, base):
-        yield Fault(
-            ("identity", "host_admins"), f"{admins!r} is not below the base {base}", f"end it in ,{base}"
-        )
-
-
-def _below(name: str, base: str) -> bool:
-    parts = [part.strip().lower() for part in name.split(",")]
-    above = [part.strip().lower() for part in base.split(",")]
-    return len(parts) > len(above) and parts[-len(above) :] == above
-
-
-def _template_fault(template: str, base: str | None) -> str:
-    try:
-        found = list(Formatter().parse(template))
-    except ValueError:
-        return f"{template!r} has a brace too many"
-    holes = [(name, spec, conversion) for _, name, spec, conversion in found if name is not None]
-    odd = [name for name, spec, conversion in holes if name not in ("username", "base") or spec or conversion]
-    if odd or "{{" in template or "}}" in template:
-        return f"{template!r} has more to fill in than {{username}} and {{base}}"
-    if [name for name, _, _ in holes].count("username") != 1:
-        return f"{template!r} needs {{username}} once"
-    if base and not _below(template.replace("{base}", base), base):
-        return f"{template!r} is not below the base {base}"
-    return ""
-
-
 def profiles(draft: Draft) -> Iterator[Fault]:
     """Profiles can be told apart, and at most one of them is the default."""
     seen: dict[str, int] = {}
@@ -249,8 +183,6 @@ RULES: tuple[Callable[[Draft], Iterator[Fault]], ...] = (
     roles_fit,
     homes,
     names_apart,
-    directory,
-    host_login,
     profiles,
     people,
 )

@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import Field
 
 from deskside.site.accounts import Allow, BindAccount, CaFile, Identity, LocalAdmin
+from deskside.site.directory import LdapDirectory, make_ldap_directory
 from deskside.site.machines import (
     Admin,
     DataDevice,
@@ -61,6 +62,7 @@ __all__ = [
     "Ingress",
     "Installer",
     "Kubernetes",
+    "LdapDirectory",
     "LdapServer",
     "LocalAdmin",
     "Memory",
@@ -267,6 +269,11 @@ class Site(Section):
         api = (str(self.network.api), (self.api_name,))
         hub = (str(self.network.load_balancer.first), (self.notebooks.hostname,))
         return (*hosts, api, hub)
+
+    @property
+    def ldap(self) -> LdapDirectory | None:
+        """The directory, where it speaks LDAP: every `identity.kind` but `okta`."""
+        return make_ldap_directory(self)
 
     @property
     def homes_host(self) -> HostSpec:

@@ -26,6 +26,7 @@ from pydantic_core import PydanticCustomError
 
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 USERNAME = r"^[a-z][.a-z0-9_-]*$"
+GROUP_NAME = r"[A-Za-z][A-Za-z0-9 ._-]{0,62}"
 
 
 def wrong(message: str, remedy: str) -> PydanticCustomError:
@@ -94,6 +95,33 @@ def _dn(text: str) -> str:
     )
 
 
+def _group(text: str) -> str:
+    if "=" in text:
+        return _dn(text)
+    if re.fullmatch(GROUP_NAME, text):
+        return text
+    raise wrong(
+        f"{text!r} is no name of a group",
+        "write its name, as ai, or its distinguished name, as cn=ai,cn=groups,dc=lab,dc=example",
+    )
+
+
+def _issuer(text: str) -> str:
+    try:
+        url = urlsplit(text)
+        port = f":{url.port}" if url.port else ""
+    except ValueError:
+        url, port = urlsplit(""), ""
+    names = [re.fullmatch(LABEL, label) for label in str(url.hostname).split(".")]
+    plain = url.scheme == "https" and url.netloc == f"{url.hostname}{port}" and all(names)
+    if plain and not url.query and not url.fragment and re.fullmatch(r"[\w./~-]*", url.path):
+        return text.rstrip("/")
+    raise wrong(
+        f"{text!r} is no issuer",
+        "write what the provider's discovery document names, as https://lab.okta.com/oauth2/default",
+    )
+
+
 Label = Annotated[str, AfterValidator(_label), WithJsonSchema({"type": "string", "pattern": f"^{LABEL}$"})]
 Domain = Annotated[
     str, AfterValidator(_domain), WithJsonSchema({"type": "string", "pattern": rf"^{LABEL}(\.{LABEL})*$"})
@@ -112,10 +140,19 @@ Mac = Annotated[
 AbsolutePath = Annotated[str, AfterValidator(_absolute), WithJsonSchema({"type": "string", "pattern": "^/"})]
 """A path on a host; begins with a slash, has no `..` and no slash at its end."""
 Dn = Annotated[str, AfterValidator(_dn), WithJsonSchema({"type": "string", "pattern": "[Dd][Cc]="})]
+GroupField = Annotated[str, AfterValidator(_group), WithJsonSchema({"type": "string"})]
+"""A group: its distinguished name, or its name alone."""
+Issuer = Annotated[str, AfterValidator(_issuer), WithJsonSchema({"type": "string", "pattern": "^https://"})]
+"""Of an OpenID Connect provider; without a slash at its end."""
 Username = Annotated[
     str,
     _matching(USERNAME, "name of a user", "use small letters, digits, '.', '_' and '-', with a letter first"),
     WithJsonSchema({"type": "string", "pattern": USERNAME}),
+]
+ClientId = Annotated[
+    str,
+    _matching(r"[\w.~-]{1,128}", "identifier of a client", "copy it from the provider's page of the client"),
+    WithJsonSchema({"type": "string"}),
 ]
 ImageName = Annotated[
     str,

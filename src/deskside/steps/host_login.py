@@ -17,7 +17,8 @@ from deskside.resources.command import Command
 from deskside.resources.files import Absent, Directory, File
 from deskside.resources.packages import Packages
 from deskside.resources.system import Unit
-from deskside.site.schema import Identity, Site
+from deskside.site.directory import LdapDirectory
+from deskside.site.schema import Site
 from deskside.site.secrets import Secret
 from deskside.steps.baseline import NODES
 
@@ -39,8 +40,8 @@ if [ -e /etc/sssd/sssd.conf ]; then systemctl restart sssd.service; else systemc
 @step(needs=("baseline",), on=NODES)
 def host_login(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
     """Let the directory's people log in to the host."""
-    identity, password = site.identity, platform.bind_password
-    if not identity.host_login:
+    directory, password = site.ldap, platform.given.reader
+    if directory is None or not site.identity.host_login:
         yield Command(
             "login of the directory's people",
             ("sh", "-ec", END),
@@ -53,13 +54,13 @@ def host_login(site: Site, platform: Platform, host: Host) -> Iterator[Resource]
         return
     yield Packages(host.os.packages["people"])
     yield Directory("/etc/deskside")
-    authority = File(CA, platform.directory_ca)
+    authority = File(CA, platform.given.ca)
     # Named by SSSD's own package, which gives it to nobody but root.
-    config = File(CONFIG, sssd_config(site, platform.directory_ca, password), 0o600)
-    if platform.directory_ca:
+    config = File(CONFIG, sssd_config(site, directory, platform.given.ca, password), 0o600)
+    if platform.given.ca:
         yield authority
     yield config
-    yield Unit("sssd.service", after=(authority, config) if platform.directory_ca else (config,))
+    yield Unit("sssd.service", after=(authority, config) if platform.given.ca else (config,))
     yield Command(
         "homes at the first login",
         ("pam-auth-update", "--enable", "mkhomedir"),
@@ -68,11 +69,11 @@ def host_login(site: Site, platform: Platform, host: Host) -> Iterator[Resource]
         summary="make them (pam_mkhomedir)",
         env={"DEBIAN_FRONTEND": "noninteractive"},
     )
-    if identity.host_admins is None:
+    if directory.host_admins is None:
         yield Absent(SUDOERS)
     else:
-        yield File(SUDOERS, sudoers(identity.host_admins), 0o440, check=("visudo", "-cqf", "{}"))
-    door = File(DOOR, door_text(identity), check=("sshd", "-t", "-f", "{}"))
+        yield File(SUDOERS, sudoers(directory.host_admins), 0o440, check=("visudo", "-cqf", "{}"))
+    door = File(DOOR, door_text(directory), check=("sshd", "-t", "-f", "{}"))
     yield door
     yield Unit("ssh.service", after=(door,), reload=True)
 
@@ -82,17 +83,15 @@ def group_name(dn: str) -> str:
     return dn.partition(",")[0].partition("=")[2].strip()
 
 
-def may_log_in(identity: Identity) -> tuple[str, ...]:
+def may_log_in(directory: LdapDirectory) -> tuple[str, ...]:
     """Groups whose members may."""
-    return (group_name(identity.allow.group),) if identity.allow.group else ()
+    return (group_name(directory.group),) if directory.group else ()
 
 
-def sssd_config(site: Site, ca: str, password: Secret) -> Secret:
-    """The whole file; it holds the password of `identity.bind`."""
-    identity = site.identity
-    assert identity.bind is not None
-    name, _, users = identity.user_dn_template.partition(",")
-    server = identity.server
+def sssd_config(site: Site, directory: LdapDirectory, ca: str, password: Secret) -> Secret:
+    """The whole file; it holds the password of the account that looks people up."""
+    name = directory.user_dn.partition("=")[0].strip()
+    server = directory.server
     lines = [
         "# Written by Deskside.",
         "[sssd]",
@@ -102,18 +101,18 @@ def sssd_config(site: Site, ca: str, password: Secret) -> Secret:
         f"[domain/{site.name}]",
         *("id_provider = ldap", "auth_provider = ldap", "chpass_provider = ldap"),
         "access_provider = simple",
-        f"simple_allow_groups = {', '.join(may_log_in(identity))}",
-        f"ldap_uri = {server.scheme}://{server.host}:{server.port}",
+        f"simple_allow_groups = {', '.join(may_log_in(directory))}",
+        f"ldap_uri = {', '.join(f'{one.scheme}://{one.host}:{one.port}' for one in directory.servers)}",
         f"ldap_id_use_start_tls = {str(server.starttls).lower()}",
         "ldap_tls_reqcert = demand",
         f"ldap_tls_cacert = {CA if ca else SYSTEM_CA}",
-        f"ldap_search_base = {identity.base}",
-        f"ldap_user_search_base = {users.strip()}",
-        f"ldap_user_name = {name.partition('=')[0].strip()}",
+        f"ldap_search_base = {directory.base}",
+        f"ldap_user_search_base = {directory.users_base}",
+        f"ldap_user_name = {name}",
         "ldap_user_ssh_public_key = sshPublicKey",
         # Members by their whole names.
-        *("ldap_schema = rfc2307bis", f"ldap_group_object_class = {identity.group_class}"),
-        f"ldap_default_bind_dn = {identity.bind.dn}",
+        *("ldap_schema = rfc2307bis", f"ldap_group_object_class = {directory.group_class}"),
+        f"ldap_default_bind_dn = {directory.reader}",
         f"ldap_default_authtok = {password.reveal()}",
         "ldap_network_timeout = 4",
         *("cache_credentials = true", f"entry_cache_timeout = {STALE_SECONDS}"),
@@ -128,11 +127,11 @@ def sudoers(group: str) -> str:
     return f"# Written by Deskside.\n%{group_name(group)} ALL=(ALL:ALL) ALL\n"
 
 
-def door_text(identity: Identity) -> str:
+def door_text(directory: LdapDirectory) -> str:
     """What SSH lets in beyond keys of the site: for the directory's people alone."""
     return (
         "# Written by Deskside: people of the directory, by password or by a key that stands there.\n"
-        f"Match Group {','.join(may_log_in(identity))}\n"
+        f"Match Group {','.join(may_log_in(directory))}\n"
         "    PasswordAuthentication yes\n"
         "    AuthorizedKeysCommand /usr/bin/sss_ssh_authorizedkeys\n"
         "    AuthorizedKeysCommandUser nobody\n"
