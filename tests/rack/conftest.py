@@ -11,7 +11,7 @@ from deskside.lab.rack import Rack
 from deskside.lab.spec import RackSpec, workstations
 from rack.docker import put_docker
 from rack.kills import BringUp, bring_up_by_kills
-from rack.platforms import OnRack, rack_up
+from rack.platforms import RACKS, OnRack, rack_up
 
 DOCKER_HOST = "ws2"
 """Of the large rack: somebody's Docker is there before Deskside comes."""
@@ -33,7 +33,7 @@ def pytest_runtest_makereport(
 @pytest.fixture(scope="package")
 def _whole(request: pytest.FixtureRequest) -> Iterator[tuple[OnRack, BringUp]]:
     failed = request.config.stash.setdefault(FAILED, [])
-    with rack_up(RackSpec("t-whole", workstations(1, 2)), failed) as rack:
+    with rack_up(RackSpec(f"{RACKS}-whole", workstations(1, 2)), failed) as rack:
         put_docker(rack, DOCKER_HOST)
         yield rack, bring_up_by_kills(rack)
 
@@ -54,7 +54,7 @@ def brought(_whole: tuple[OnRack, BringUp]) -> BringUp:
 def bare(request: pytest.FixtureRequest) -> Iterator[OnRack]:
     """Two bare workstations and a NAS; a test leaves them bare."""
     failed = request.config.stash.setdefault(FAILED, [])
-    with rack_up(RackSpec("t-luck", workstations(1, 1)), failed) as rack:
+    with rack_up(RackSpec(f"{RACKS}-luck", workstations(1, 1)), failed) as rack:
         # Every look at a site that is to hand out addresses waits five seconds for others who do.
         text = rack.site_file.read_text()
         rack.site_file.write_text(re.sub(r"(?m)^  dhcp: .*\n", "", text))
@@ -71,5 +71,5 @@ def rack(bare: OnRack) -> Rack:
 def contacted(request: pytest.FixtureRequest) -> Iterator[OnRack]:
     """Two workstations and a NAS for first contact and baseline; a test leaves a host that can be entered."""
     failed = request.config.stash.setdefault(FAILED, [])
-    with rack_up(RackSpec("t-adopt", workstations(1, 1)), failed) as rack:
+    with rack_up(RackSpec(f"{RACKS}-adopt", workstations(1, 1)), failed) as rack:
         yield rack

@@ -33,6 +33,9 @@ PATIENCE = 900.0
 KEEP = bool(os.environ.get("DESKSIDE_KEEP_RACK"))
 """Leave racks up after the tests, and use again those that are: for whoever works on these tests."""
 
+RACKS = os.environ.get("DESKSIDE_TEST_RACKS", "t")
+"""How the names of the tests' racks begin: two checkouts can be tested side by side."""
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a rack needs root")
 
 

@@ -20,7 +20,7 @@ SERVERS = ("ws1", "ws2", "ws3")
 @pytest.fixture(scope="module")
 def three(request: pytest.FixtureRequest) -> Iterator[OnRack]:
     failed = request.config.stash.setdefault(FAILED, [])
-    with rack_up(RackSpec("t-three", workstations(3, 0)), failed) as rack:
+    with rack_up(RackSpec(f"{RACKS}-three", workstations(3, 0)), failed) as rack:
         rack.deskside("apply", "--yes")
         yield rack
 
