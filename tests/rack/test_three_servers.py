@@ -9,7 +9,7 @@ import pytest
 
 from deskside.lab.spec import RackSpec, workstations
 from rack.conftest import FAILED
-from rack.platforms import KUBECTL, OnRack, needs_root, rack_up
+from rack.platforms import KUBECTL, RACKS, OnRack, needs_root, rack_up
 
 # As long as the whole path once more: three control planes on two processors.
 pytestmark = [pytest.mark.rack, pytest.mark.long, needs_root]
