@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from deskside.steps.names import CONFIG, UNIT
 from rack.platforms import OnRack, needs_root
 from rack.stranger import plugged_in
 
@@ -103,6 +104,24 @@ def test_a_second_dhcp_server_beside_ours(platform: OnRack) -> None:
         platform.run("ws2", "systemctl", "stop", "second-dhcp.service", check=False)
         platform.deskside("apply", "--yes")
     assert platform.changes() == set()
+
+
+def test_a_host_without_its_reservation_and_a_range_in_the_load_balancer(platform: OnRack) -> None:
+    layout = platform.rack.layout
+    other, pool = f"{layout.prefix}140", f"{layout.prefix}205,{layout.prefix}210"
+    platform.shell(
+        "ws1",
+        f"sed -i -e 's/,nas,.*/,nas,{other}/' -e 's/^dhcp-range=[^,]*,[^,]*/dhcp-range={pool}/' {CONFIG}"
+        f" && systemctl restart {UNIT}",
+    )
+    try:
+        found = wrong(platform)["dhcp"]
+        assert f"nas ({layout.mac(20)}) would get {other} by DHCP, not {layout.prefix}20" in found
+        assert any(one.endswith("by DHCP, which is of the load balancer") for one in found)
+    finally:
+        platform.deskside("apply", "--yes")
+    assert platform.changes() == set()
+    assert "dhcp" not in wrong_or_nothing(platform)
 
 
 def test_a_real_bind_serves_the_zone_files_of_the_handout(platform: OnRack, tmp_path: Path) -> None:

@@ -120,14 +120,15 @@ def answer(message: bytes, offered: str, server: str) -> bytes:
 
 
 def test_dhcp_probe_asks_and_understands_an_offer() -> None:
-    frame = dhcp_probe.discover(b"\x02\0\0\0\0\x01", 7)
+    frame = dhcp_probe.discover(b"\x02\0\0\0\0\x01", 7, b"\x02\0\0\0\0\x09")
+    assert frame[6:12] == b"\x02\0\0\0\0\x09", "the switch sees who sends"
     assert dhcp_probe.checksum(frame[14:34]) == 0
     assert frame[34:38] == struct.pack("!HH", 68, 67)
-    assert dhcp_probe.offer(frame, 7) == {}
+    assert dhcp_probe.offer(frame, {7: ""}) == {}
     reply = answer(frame[42:], "10.0.0.99", "10.0.0.5")
-    found = {"server": "10.0.0.5", "mac": "02:00:00:00:00:07", "offered": "10.0.0.99"}
-    assert dhcp_probe.offer(reply, 7) == found
-    assert dhcp_probe.offer(reply, 8) == {}, "somebody else's question"
+    found = {"server": "10.0.0.5", "mac": "02:00:00:00:00:07", "offered": "10.0.0.99", "card": ""}
+    assert dhcp_probe.offer(reply, {7: "", 9: "x"}) == found
+    assert dhcp_probe.offer(reply, {8: ""}) == {}, "somebody else's question"
 
 
 def test_dns_probe_reads_compressed_answers() -> None:

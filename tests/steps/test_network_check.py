@@ -110,23 +110,52 @@ def test_the_largest_packet_is_searched_for(monkeypatch: pytest.MonkeyPatch) -> 
     assert mtu_probe.largest("10.0.0.1", 1500) == 0
 
 
+def offered(server: str, card: str, address: str) -> dict[str, str]:
+    mac = f"02:00:00:00:00:{int(server.rpartition('.')[2]):02x}"
+    return {"server": server, "mac": mac, "offered": address, "card": card}
+
+
+def offers(server: str, site: Site = SITE) -> list[dict[str, str]]:
+    """What a server says that knows every host, and gives a stranger something of its range."""
+    known = [offered(server, spec.mac, str(spec.address)) for spec in site.hosts if spec.mac]
+    return [*known, offered(server, "", "10.20.0.101")]
+
+
 def test_dhcp_servers() -> None:
-    ours = {"server": "10.20.0.11", "mac": OWN["ws1"], "offered": "10.20.0.100"}
-    other = {"server": "10.20.0.1", "mac": "02:00:00:00:00:01", "offered": "10.20.0.50"}
-    assert failures("dhcp", {"ws1": [], "ws2": [ours]}) == []
-    (second,) = failures("dhcp", {"ws1": [other], "ws2": [ours, other]})
+    ours, other = offers("10.20.0.11"), offered("10.20.0.1", "", "10.20.0.50")
+    assert failures("dhcp", {"ws1": [], "ws2": ours}) == []
+    (second,) = failures("dhcp", {"ws1": [other], "ws2": [*ours, other]})
     assert "a second DHCP server at 10.20.0.1" in second.message
     (none,) = failures("dhcp", {"ws1": [], "ws2": []})
     assert none.message == "no DHCP server answers on the network"
 
 
+ROUTER: dict[str, object] = {"provider": "router", "range": "10.20.0.100-10.20.0.199"}
+
+
+def test_what_a_router_would_give_to_hosts_and_strangers() -> None:
+    site, router = served(ROUTER, DNS), "10.20.0.1"
+    cards = {spec.name: spec.mac for spec in site.hosts if spec.mac}
+    name, card = next(iter(cards.items()))
+    address, others = site.host(name).address, [one for one in offers(router, site) if one["card"] != card]
+    (found,) = failures("dhcp", {"ws1": [*others, offered(router, card, "10.20.0.140")]}, site=site)
+    assert found.message == f"{name} ({card}) would get 10.20.0.140 by DHCP, not {address}"
+    assert found.hint == "run: deskside handout router"
+    (missing,) = failures("dhcp", {"ws1": others}, site=site)
+    assert missing.message == f"nothing is offered to {name} ({card}) by DHCP"
+    places = {"10.20.0.201": "the load balancer", "10.20.0.10": "the API", "10.20.0.12": "ws2"}
+    for taken, whose in places.items():
+        given = [*offers(router, site), offered(router, "", taken)]
+        (found,) = failures("dhcp", {"ws1": given}, site=site)
+        assert found.message.endswith(f"would get {taken} by DHCP, which is of {whose}")
+
+
 @pytest.mark.parametrize(("provider", "ours"), [("router", "10.20.0.1"), ("synology", "10.20.0.20")])
 def test_dhcp_servers_that_deskside_does_not_run(provider: str, ours: str) -> None:
-    site = served({"provider": provider, "range": "10.20.0.100-10.20.0.199"}, DNS)
-    right = {"server": ours, "mac": "02:00:00:00:00:01", "offered": "10.20.0.50"}
-    other = {"server": "10.20.0.99", "mac": "02:00:00:00:00:99", "offered": "10.20.0.51"}
-    assert failures("dhcp", {"ws1": [right], "ws2": [right]}, site=site) == []
-    (second,) = failures("dhcp", {"ws1": [right, other]}, site=site)
+    site = served({**ROUTER, "provider": provider}, DNS)
+    right, other = offers(ours, site), offered("10.20.0.99", "", "10.20.0.51")
+    assert failures("dhcp", {"ws1": right, "ws2": right}, site=site) == []
+    (second,) = failures("dhcp", {"ws1": [*right, other]}, site=site)
     assert "a second DHCP server at 10.20.0.99" in second.message
     (instead,) = failures("dhcp", {"ws1": [other]}, site=site)
     assert instead.message == f"the DHCP server at 10.20.0.99 answers, not the {provider} at {ours}"

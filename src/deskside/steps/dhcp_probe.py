@@ -1,7 +1,8 @@
 """Runs on a host, standard library only: which DHCP servers answer on the host's network.
 
-Takes JSON on standard input, {"interface", "seconds"}, and prints a list of {"server", "mac", "offered"}. It
-asks as a card that does not exist, and takes no offer. What the host itself would answer is not heard. It
+Takes JSON on standard input, {"interface", "seconds", "strangers", "cards"}, and prints a list of
+{"server", "mac", "offered", "card"}. It asks as so many cards that do not exist (`card` is then empty), and
+on behalf of the cards that are named, and takes no offer. What the host itself would answer is not heard. It
 changes nothing (a server may hold the offered address back for a minute); needs CAP_NET_RAW.
 """
 
@@ -11,6 +12,7 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Mapping, Sequence
 
 IPV4, UDP, BROADCAST = 0x0800, 17, b"\xff" * 6
 COOKIE = b"\x63\x82\x53\x63"
@@ -25,8 +27,8 @@ def checksum(data: bytes) -> int:
     return ~(total + (total >> 16)) & 0xFFFF
 
 
-def discover(card: bytes, number: int) -> bytes:
-    """A DHCPDISCOVER as an Ethernet frame; the answer is asked for by broadcast."""
+def discover(card: bytes, number: int, sender: bytes) -> bytes:
+    """A DHCPDISCOVER for a card as an Ethernet frame from `sender`; the answer is asked for by broadcast."""
     head = struct.pack("!BBBBIHH", 1, 1, 6, 0, number, 0, 0x8000) + b"\0" * 16
     options = bytes((MESSAGE_TYPE, 1, DISCOVER, 55, 2, 1, 3, END))
     message = head + card + b"\0" * (10 + 192) + COOKIE + options
@@ -37,23 +39,25 @@ def discover(card: bytes, number: int) -> bytes:
     header = (
         struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 0, 0, 64, UDP, checksum(start + ends)) + ends
     )
-    return BROADCAST + card + struct.pack("!H", IPV4) + header + datagram
+    return BROADCAST + sender + struct.pack("!H", IPV4) + header + datagram
 
 
-def offer(frame: bytes, number: int) -> dict[str, str]:
-    """What a DHCPOFFER to that question says; empty for any other frame."""
+def offer(frame: bytes, asked: Mapping[int, str]) -> dict[str, str]:
+    """What a DHCPOFFER says to one of the questions, number -> card; empty for any other frame."""
     if len(frame) < 282 or frame[12:14] != struct.pack("!H", IPV4) or frame[23] != UDP:
         return {}
     datagram = frame[14 + (frame[14] & 15) * 4 :]
     message = datagram[8:]
-    if datagram[:4] != struct.pack("!HH", 67, 68) or message[4:8] != struct.pack("!I", number):
+    number = int.from_bytes(message[4:8], "big")
+    if datagram[:4] != struct.pack("!HH", 67, 68) or number not in asked:
         return {}
     found = options_of(message[240:])
     if found.get(MESSAGE_TYPE) != bytes((OFFER,)):
         return {}
     server = found.get(SERVER_IDENTIFIER, frame[26:30])
     mac = ":".join(f"{byte:02x}" for byte in frame[6:12])
-    return {"server": socket.inet_ntoa(server), "mac": mac, "offered": socket.inet_ntoa(message[16:20])}
+    offered = socket.inet_ntoa(message[16:20])
+    return {"server": socket.inet_ntoa(server), "mac": mac, "offered": offered, "card": asked[number]}
 
 
 def options_of(data: bytes) -> dict[int, bytes]:
@@ -70,27 +74,37 @@ def options_of(data: bytes) -> dict[int, bytes]:
     return found
 
 
-def probe(interface: str, seconds: float) -> list[dict[str, str]]:
-    """Ask twice and listen for `seconds` each time; one entry per server."""
-    found: dict[str, dict[str, str]] = {}
+def probe(
+    interface: str, seconds: float, strangers: int = 1, cards: Sequence[str] = ()
+) -> list[dict[str, str]]:
+    """Ask twice and listen for `seconds` each time; one entry per server and question."""
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
     # A card of nobody's: locally administered, and another one each time.
-    card, number = b"\x02" + secrets.token_bytes(5), secrets.randbits(32)
+    unknown = [b"\x02" + secrets.token_bytes(5) for _ in range(strangers)]
+    known = [bytes.fromhex(card.replace(":", "")) for card in cards]
+    numbers = [secrets.randbits(32) for _ in (*unknown, *known)]
+    questions = dict(zip(numbers, (*unknown, *known), strict=True))
+    asked = dict(zip(numbers, (*("" for _ in unknown), *cards), strict=True))
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(IPV4)) as link:
         link.bind((interface, IPV4))
+        # Its own card sends: a switch must not believe that another one has moved here.
+        sender = link.getsockname()[4]
         for _ in range(2):
-            link.send(discover(card, number))
+            for number, card in questions.items():
+                link.send(discover(card, number, sender))
             end = time.monotonic() + seconds
             while (left := end - time.monotonic()) > 0:
                 link.settimeout(left)
                 try:
-                    heard = offer(link.recv(4096), number)
+                    heard = offer(link.recv(4096), asked)
                 except TimeoutError:
                     break
                 if heard:
-                    found[heard["server"]] = heard
+                    found[heard["server"], heard["card"], heard["offered"]] = heard
     return list(found.values())
 
 
 if __name__ == "__main__":
-    asked = json.load(sys.stdin)
-    json.dump(probe(asked["interface"], asked["seconds"]), sys.stdout)
+    given = json.load(sys.stdin)
+    answers = probe(given["interface"], given["seconds"], given.get("strangers", 1), given.get("cards", ()))
+    json.dump(answers, sys.stdout)

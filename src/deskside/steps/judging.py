@@ -207,7 +207,7 @@ def dhcp_servers(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iter
         if found is None:
             said = f"whether another DHCP server answers is not known: {said_by(item.output)}"
             yield not_run("dhcp", item.host, said)
-        for server in found or ():
+        for server in {one["server"]: one for one in found or ()}.values():
             where = f"{server['server']} ({server['mac']})"
             if server["server"] == str(site.network.gateway):
                 where = f"{where}, the router,"

@@ -20,6 +20,8 @@ from deskside.steps.network import DEFAULT_MTU
 from deskside.steps.probes import OFFER_SECONDS, script
 from deskside.steps.resolving import names_question
 
+STRANGERS = 4
+"""Cards that nobody has, for which addresses are asked for: a sample of what a DHCP server hands out."""
 LOOKERS = 2
 """Hosts that ask who has an address: nobody hears an answer of its own."""
 
@@ -36,7 +38,12 @@ def network_probes(site: Site, platform: Platform) -> list[Probe]:
             found.append(Probe("owners", name, script("arp_probe.py", asked, 30.0)))
         found.append(Probe("packets", name, script("mtu_probe.py", _targets(site, platform, name), 120.0)))
         if site.network.dhcp is not None and number < LOOKERS:
-            question: Json = {"interface": card.name, "seconds": OFFER_SECONDS}
+            question: Json = {
+                "interface": card.name,
+                "seconds": OFFER_SECONDS,
+                "strangers": STRANGERS,
+                "cards": [spec.mac for spec in site.hosts if spec.mac],
+            }
             found.append(Probe("dhcp", name, script("dhcp_probe.py", question, 20.0)))
         if site.dns_server is not None:
             found.append(Probe("names", name, names_question(site)))
@@ -165,7 +172,7 @@ def packets(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[
 
 
 def dhcp(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Finding]:
-    """One DHCP server answers: the site's."""
+    """One DHCP server answers, the site's, and what it offers is right."""
     service = site.network.dhcp
     assert service is not None
     ours = _dhcp_server(site, service)
@@ -193,6 +200,35 @@ def dhcp(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Fin
     asked = {item.host for item in heard} - {service.on}
     if asked and not servers:
         yield failed("dhcp", "site", "no DHCP server answers on the network", "run: deskside status")
+    yield from _reservations(site, service, heard)
+
+
+def _reservations(site: Site, service: Dhcp, heard: Sequence[Heard]) -> Iterator[Finding]:
+    """The site's DHCP server has an address for every host, and none that is taken for a stranger."""
+    ours = str(_dhcp_server(site, service) or "")
+    all_offers = [one for item in heard for one in offers_in(item.output) or ()]
+    # What another server offers is wrong in itself.
+    offers = [one for one in all_offers if not ours or one["server"] == ours]
+    if not offers:
+        return
+    own = service.provider == "dnsmasq"
+    hint = "run: deskside plan" if own else f"run: deskside handout {service.provider}"
+    for spec in site.hosts:
+        given = sorted({one["offered"] for one in offers if spec.mac and one.get("card") == spec.mac})
+        wrong = [address for address in given if address != str(spec.address)]
+        if wrong:
+            said = f"{spec.name} ({spec.mac}) would get {', '.join(wrong)} by DHCP, not {spec.address}"
+            yield failed("dhcp", spec.name, said, hint)
+        elif spec.mac and not given:
+            said = f"nothing is offered to {spec.name} ({spec.mac}) by DHCP"
+            yield warning("dhcp", spec.name, said, hint)
+    taken = {str(host.address): host.name for host in site.hosts}
+    taken |= {str(site.network.gateway): "the gateway", str(site.network.api): "the API"}
+    for address in sorted({one["offered"] for one in offers if not one.get("card")}):
+        whose = taken.get(address) or ("the load balancer" if _in_pool(site, address) else "")
+        if whose:
+            said = f"a machine that nobody knows would get {address} by DHCP, which is of {whose}"
+            yield failed("dhcp", address, said, "keep its range apart from it; " + hint)
 
 
 def _dhcp_server(site: Site, service: Dhcp) -> IPv4Address | None:
@@ -217,7 +253,7 @@ def names(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Fi
 NETWORK_JUDGES: Mapping[str, tuple[Judge, str]] = {
     "owners": (owners, "every address is answered for by the right card alone"),
     "packets": (packets, "packets of full size get through between all hosts"),
-    "dhcp": (dhcp, "one DHCP server answers, the site's"),
+    "dhcp": (dhcp, "one DHCP server answers, the site's, with the right address for every host"),
     "names": (names, "names and addresses resolve on every host"),
 }
 """Name of a check -> what its answers mean, and what is said when nothing is wrong."""
