@@ -117,7 +117,8 @@ def offered(server: str, card: str, address: str) -> dict[str, str]:
 
 def offers(server: str, site: Site = SITE) -> list[dict[str, str]]:
     """What a server says that knows every host, and gives a stranger something of its range."""
-    known = [offered(server, spec.mac, str(spec.address)) for spec in site.hosts if spec.mac]
+    others = [spec for spec in site.hosts if spec.mac and str(spec.address) != server]
+    known = [offered(server, str(spec.mac), str(spec.address)) for spec in others]
     return [*known, offered(server, "", "10.20.0.101")]
 
 

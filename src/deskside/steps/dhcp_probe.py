@@ -1,9 +1,9 @@
 """Runs on a host, standard library only: which DHCP servers answer on the host's network.
 
-Takes JSON on standard input, {"interface", "seconds", "strangers", "cards"}, and prints a list of
-{"server", "mac", "offered", "card"}. It asks as so many cards that do not exist (`card` is then empty), and
-on behalf of the cards that are named, and takes no offer. What the host itself would answer is not heard. It
-changes nothing (a server may hold the offered address back for a minute); needs CAP_NET_RAW.
+Takes JSON on standard input, {"interface", "seconds", "cards"}, and prints a list of {"server", "mac",
+"offered", "card"}. It asks on behalf of the cards that are named and as one that does not exist (`card` is
+then empty), and takes no offer. What the host itself would answer is not heard. It changes nothing (a server
+may hold the offered address back for a minute); needs CAP_NET_RAW.
 """
 
 import json
@@ -74,17 +74,16 @@ def options_of(data: bytes) -> dict[int, bytes]:
     return found
 
 
-def probe(
-    interface: str, seconds: float, strangers: int = 1, cards: Sequence[str] = ()
-) -> list[dict[str, str]]:
+def probe(interface: str, seconds: float, cards: Sequence[str] = ()) -> list[dict[str, str]]:
     """Ask twice and listen for `seconds` each time; one entry per server and question."""
     found: dict[tuple[str, str, str], dict[str, str]] = {}
-    # A card of nobody's: locally administered, and another one each time.
-    unknown = [b"\x02" + secrets.token_bytes(5) for _ in range(strangers)]
+    # A card of nobody's: locally administered, and another one each time. Asked for last: a server may look
+    # for seconds whether an address is free before it offers it, and answers nobody meanwhile.
+    unknown = b"\x02" + secrets.token_bytes(5)
     known = [bytes.fromhex(card.replace(":", "")) for card in cards]
-    numbers = [secrets.randbits(32) for _ in (*unknown, *known)]
-    questions = dict(zip(numbers, (*unknown, *known), strict=True))
-    asked = dict(zip(numbers, (*("" for _ in unknown), *cards), strict=True))
+    numbers = [secrets.randbits(32) for _ in (*known, unknown)]
+    questions = dict(zip(numbers, (*known, unknown), strict=True))
+    asked = dict(zip(numbers, (*cards, ""), strict=True))
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(IPV4)) as link:
         link.bind((interface, IPV4))
         # Its own card sends: a switch must not believe that another one has moved here.
@@ -106,5 +105,5 @@ def probe(
 
 if __name__ == "__main__":
     given = json.load(sys.stdin)
-    answers = probe(given["interface"], given["seconds"], given.get("strangers", 1), given.get("cards", ()))
+    answers = probe(given["interface"], given["seconds"], given.get("cards", ()))
     json.dump(answers, sys.stdout)

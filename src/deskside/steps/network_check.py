@@ -20,8 +20,6 @@ from deskside.steps.network import DEFAULT_MTU
 from deskside.steps.probes import OFFER_SECONDS, script
 from deskside.steps.resolving import names_question
 
-STRANGERS = 4
-"""Cards that nobody has, for which addresses are asked for: a sample of what a DHCP server hands out."""
 LOOKERS = 2
 """Hosts that ask who has an address: nobody hears an answer of its own."""
 
@@ -41,7 +39,6 @@ def network_probes(site: Site, platform: Platform) -> list[Probe]:
             question: Json = {
                 "interface": card.name,
                 "seconds": OFFER_SECONDS,
-                "strangers": STRANGERS,
                 "cards": [spec.mac for spec in site.hosts if spec.mac],
             }
             found.append(Probe("dhcp", name, script("dhcp_probe.py", question, 20.0)))
@@ -214,6 +211,8 @@ def _reservations(site: Site, service: Dhcp, heard: Sequence[Heard]) -> Iterator
     own = service.provider == "dnsmasq"
     hint = "run: deskside plan" if own else f"run: deskside handout {service.provider}"
     for spec in site.hosts:
+        if str(spec.address) == ours:
+            continue  # a server offers its own address to nobody
         given = sorted({one["offered"] for one in offers if spec.mac and one.get("card") == spec.mac})
         wrong = [address for address in given if address != str(spec.address)]
         if wrong:
