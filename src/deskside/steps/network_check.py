@@ -17,9 +17,11 @@ from deskside.site.schema import Dhcp, Site
 from deskside.steps.findings import failed, not_run, warning
 from deskside.steps.judging import Heard, Judge, Probe, object_of, offers_in, said_by, wrong_names
 from deskside.steps.network import DEFAULT_MTU
-from deskside.steps.probes import OFFER_SECONDS, script
+from deskside.steps.probes import script
 from deskside.steps.resolving import names_question
 
+LOOK_SECONDS = 3.6
+"""Of each of two questions: a server may look for three seconds for each stranger's address, one by one."""
 LOOKERS = 2
 """Hosts that ask who has an address: nobody hears an answer of its own."""
 
@@ -38,7 +40,7 @@ def network_probes(site: Site, platform: Platform) -> list[Probe]:
         if site.network.dhcp is not None and number < LOOKERS:
             question: Json = {
                 "interface": card.name,
-                "seconds": OFFER_SECONDS,
+                "seconds": LOOK_SECONDS,
                 "cards": [spec.mac for spec in site.hosts if spec.mac],
             }
             found.append(Probe("dhcp", name, script("dhcp_probe.py", question, 20.0)))
