@@ -192,12 +192,16 @@ def test_nothing_but_the_user_is_filled_in_by_kubespawner() -> None:
     assert desks.USER_FOLDER.format(unescaped_username="ann.b") == "ann.b"
 
 
+FREE = ("hub.config", "hub.services", "hub.loadRoles")
+"""Mappings of the chart whose keys are names that a site chooses."""
+
+
 def leaves(values: Mapping[str, Any], facts: Mapping[str, list[str]], prefix: str = "") -> Iterator[str]:
     """Paths that the chart must know: down to where upstream takes a mapping of any keys."""
     for key, value in values.items():
         path = f"{prefix}{key}"
         deeper = any(known.startswith(f"{path}.") for known in facts)
-        if isinstance(value, Mapping) and deeper and path != "hub.config":
+        if isinstance(value, Mapping) and deeper and path not in FREE:
             yield from leaves(value, facts, f"{path}.")
         else:
             yield path

@@ -26,7 +26,11 @@ from deskside.resources.release import _plain
 
 Render = Callable[[str, Mapping[str, object]], list[dict[str, Any]]]
 SECRETS = {
-    "hub": {"cookieSecret": "ab" * 32, "config": {"CryptKeeper": {"keys": ["cd" * 32]}}},
+    "hub": {
+        "cookieSecret": "ab" * 32,
+        "config": {"CryptKeeper": {"keys": ["cd" * 32]}},
+        "services": {"deskside": {"apiToken": "12" * 32}},
+    },
     "proxy": {"secretToken": "ef" * 32},
 }
 """What the chart would make at random, so that two renderings can be compared."""
@@ -168,8 +172,9 @@ def hub_code(values: Mapping[str, Any], root: Path) -> list[str]:
 
 
 def test_hub_runs_the_code_of_the_directory(tmp_path: Path) -> None:
-    (code,) = hub_code(deskside_values("jupyterhub"), tmp_path)
-    assert "class DirectoryAuthenticator" in code
+    directory, leaving = hub_code(deskside_values("jupyterhub"), tmp_path)
+    assert "class DirectoryAuthenticator" in directory
+    assert "class Leaving" in leaving
 
 
 def test_hub_reads_its_config_from_the_values(tmp_path: Path) -> None:
@@ -185,17 +190,23 @@ def test_hub_reads_its_config_from_the_values(tmp_path: Path) -> None:
         "/etc/ipython/ipython_config.json",
         "/etc/jupyter/jupyter_server_config.json",
     ]
-    (culler,) = config.JupyterHub.services
+    culler, own = config.JupyterHub.services
     assert "--timeout=86400" in culler["command"]
+    assert own["name"] == "deskside"
+    (role,) = [role for role in config.JupyterHub.load_roles if role["name"] == "deskside"]
+    assert role["services"] == ["deskside"]
+    assert not [scope for scope in role["scopes"] if scope.startswith("admin:")]
 
 
 def test_hub_prefers_the_existing_secret(tmp_path: Path) -> None:
     existing = {
         "hub.config.JupyterHub.cookie_secret": "12" * 32,
         "hub.config.CryptKeeper.keys": "34" * 32,
+        "hub.services.deskside.apiToken": "56" * 32,
         "values.yaml": "hub: {config: {LDAPAuthenticator: {server_port: 1}}}",
     }
     config = hub_config(deskside_values("jupyterhub"), tmp_path, existing)
+    assert config.JupyterHub.services[-1]["api_token"] == "56" * 32
     assert config.JupyterHub.cookie_secret == "12" * 32
     assert config.CryptKeeper["keys"] == ["34" * 32]
     assert config.LDAPAuthenticator.server_port == 1

@@ -24,7 +24,13 @@ HUB, PROXY, NOTEBOOK, CHART = "k8s-hub", "configurable-http-proxy", "notebook", 
 SECRET = "deskside-hub"  # noqa: S105  # the name of one
 GIVEN = "deskside-given"
 """Secret of what the directory contributes: the hub's environment."""
-SECRET_KEYS = {"hub.config.JupyterHub.cookie_secret": 32, "hub.config.CryptKeeper.keys": 32}
+SERVICE = "deskside"
+"""What Deskside is to the hub when it puts people out: a service with a token."""
+SECRET_KEYS = {
+    "hub.config.JupyterHub.cookie_secret": 32,
+    "hub.config.CryptKeeper.keys": 32,
+    f"hub.services.{SERVICE}.apiToken": 32,
+}
 """What `hub.existingSecret` can hold. The token between hub and proxy is not among them: the chart reads it
 from its own Secret alone, where it keeps what it once made."""
 WEB = Door("JupyterHub", "tcp", "80", (Source.PEOPLE, Source.NODES, Source.PODS), nowhere, hub_address)
@@ -42,6 +48,14 @@ def hub_values(site: Site, platform: Platform) -> dict[str, object]:
             "config": login.config,
             "extraFiles": _files(login),
             "extraConfig": dict(login.code),
+            "services": {SERVICE: {}},
+            # Stop desks, delete people: with them go their tokens and cookies. Nothing else.
+            "loadRoles": {
+                SERVICE: {
+                    "scopes": ["read:users:name", "read:servers", "delete:servers", "delete:users"],
+                    "services": [SERVICE],
+                }
+            },
             **_environment(login),
             "networkPolicy": {"enabled": True},
             **ON_SERVERS,

@@ -5,12 +5,14 @@ Written for ldapauthenticator 2.0 and JupyterHub 5. Nothing here writes to a dir
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
 
+from deskside.identity.leaving import leaving_code, leaving_settings
 from deskside.identity.looking import look_findings, look_question
 from deskside.model.finding import Finding, Outcome
 from deskside.model.platform import Given, HubLogin
@@ -25,6 +27,8 @@ SYSTEM_CA_PATH = "/etc/ssl/certs/ca-certificates.crt"
 """What the hub's image trusts, for a directory whose authority is a public one."""
 AT_HUB = Path(__file__).parent / "at_hub/directory.py"
 """What the hub runs to say what is wrong with the directory."""
+READER = "DESKSIDE_DIRECTORY_READER"
+"""Variable of the hub's environment with the password of the account that looks people up."""
 CERT_REQUIRED = 2
 """`ssl.CERT_REQUIRED`; without it ldap3 looks at no certificate at all."""
 SOON_SECONDS = 30 * 24 * 3600
@@ -51,30 +55,48 @@ class Ldap:
             "valid_username_regex": USERNAME,
         }
         rule = {"allow_all": True} if directory.group is None else {"allowed_groups": [directory.group]}
+        reader = {} if directory.reader is None or given.reader is None else {READER: given.reader}
         return HubLogin(
             config={
                 "JupyterHub": {"authenticator_class": "ldapauthenticator.LDAPAuthenticator"},
                 "LDAPAuthenticator": traits | rule,
                 "Authenticator": _people(identity),
-                **_break_glass(identity, given.break_glass),
+                **_own_settings(identity, directory, given),
+                **leaving_settings(identity),
             },
             files={CA_PATH: given.ca} if given.ca else {},
-            code={"10-deskside-directory": AT_HUB.read_text(encoding="utf-8")},
+            code={"10-deskside-directory": AT_HUB.read_text(encoding="utf-8"), **leaving_code()},
+            secrets=reader,
         )
 
     async def check(self, site: Site, given: Given, host: HostReader) -> tuple[Finding, ...]:
         """Handshake with the directory from a server, and a look at it, by an account where there is one."""
         directory, ca = ldap_of(site), given.ca
-        server = directory.server
-        tls = ReadTls(_address(site, server.host), server.port, server.host, ca, server.starttls)
-        if directory.reader is not None and given.reader is not None:
-            found, seen = await host.read(tls, look_question(directory, ca, given.reader))
-            handshake = tls_finding(server, ca, found)
-            # With the handshake everything else has failed too, and for the same reason.
-            more = () if found.error else look_findings(directory, seen)
-            return (handshake, *more)
-        found, base = await host.read(tls, base_question(directory))
-        return (tls_finding(server, ca, found), base_finding(directory, base))
+        handshakes = [
+            ReadTls(_address(site, one.host), one.port, one.host, ca, one.starttls)
+            for one in directory.servers
+        ]
+        reader = given.reader if directory.reader is not None else None
+        entries = base_question(directory) if reader is None else look_question(directory, ca, reader)
+        found, seen = await asyncio.gather(host.read_all(handshakes), host.read(entries))
+        servers = zip(directory.servers, found, strict=True)
+        findings = [tls_finding(server, ca, one) for server, one in servers]
+        findings[1:] = map(_of_a_fallback, findings[1:])
+        if reader is None:
+            return (*findings, base_finding(directory, seen))
+        # Without any handshake everything else has failed too, and for the same reason.
+        return (
+            tuple(findings)
+            if all(one.error for one in found)
+            else (*findings, *look_findings(directory, seen))
+        )
+
+
+def _of_a_fallback(found: Finding) -> Finding:
+    """People can log in without it, so what is wrong with it refuses nothing."""
+    failed = found.outcome is Outcome.FAILED
+    hint = found.hint.replace("identity.server", "identity.fallback")
+    return replace(found, outcome=Outcome.WARNING, hint=hint) if failed else found
 
 
 def ldap_of(site: Site) -> LdapDirectory:
@@ -107,16 +129,16 @@ def _people(identity: Identity) -> Mapping[str, object]:
     return people
 
 
-def _break_glass(identity: Identity, hashed: str) -> Mapping[str, object]:
-    """The local account's settings; nothing without one."""
-    if identity.break_glass is None or not hashed:
-        return {}
-    return {
-        "DirectoryAuthenticator": {
-            "break_glass_name": identity.break_glass.name,
-            "break_glass_hash": hashed,
-        }
-    }
+def _own_settings(identity: Identity, directory: LdapDirectory, given: Given) -> Mapping[str, object]:
+    """Settings of `at_hub/directory.py`: further servers, who looks people up, and the local account."""
+    found: dict[str, object] = {}
+    if more := [f"{server.host}:{server.port}" for server in directory.servers[1:]]:
+        found["fallbacks"] = more
+    if directory.reader is not None and given.reader is not None:
+        found["reader"] = directory.reader
+    if identity.break_glass is not None and given.break_glass:
+        found |= {"break_glass_name": identity.break_glass.name, "break_glass_hash": given.break_glass}
+    return {"DirectoryAuthenticator": found} if found else {}
 
 
 def base_question(directory: LdapDirectory) -> ReadOutput:

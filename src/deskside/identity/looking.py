@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
+from deskside.identity.programs import program
 from deskside.model.finding import Finding, Outcome
 from deskside.model.query import Output, ReadOutput
 from deskside.site.directory import LdapDirectory
 from deskside.site.secrets import Secret
 
-PROGRAM = Path(__file__).parent / "on_host/look.py"
 MEMBERS = ("member", "uniquemember", "memberuid")
 """Attributes by which the hub finds a member of a group, in lower case."""
 REFUSED, TIMED_OUT = 49, None
@@ -27,14 +26,15 @@ def look_question(directory: LdapDirectory, ca: str, password: Secret) -> ReadOu
     assert directory.reader is not None
     server = directory.server
     asked = {
-        "url": f"{server.scheme}://{server.host}:{server.port}",
+        # One after the other, until one answers.
+        "url": " ".join(f"{one.scheme}://{one.host}:{one.port}" for one in directory.servers),
         "starttls": server.starttls,
         "ca": ca,
         "dn": directory.reader,
         "password": password.reveal(),
         "entries": list(_entries(directory)),
     }
-    return ReadOutput(("python3", "-I", "-c", PROGRAM.read_text()), Secret(json.dumps(asked)), 60.0)
+    return ReadOutput(program("look"), Secret(json.dumps(asked)), 60.0)
 
 
 def _entries(directory: LdapDirectory) -> Iterator[str]:

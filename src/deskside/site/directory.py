@@ -32,6 +32,8 @@ class LdapDirectory:
     admins: tuple[str, ...]
     reader: str | None
     """Distinguished name of the account that looks people up; None without one."""
+    manager: str | None
+    """Distinguished name of an account that may change the directory; None without one."""
     group_class: str
     host_admins: str | None
     """Distinguished name of the group whose members become root on the hosts."""
@@ -89,6 +91,7 @@ def make_ldap_directory(site: Site) -> LdapDirectory | None:
         group=full(identity.allow.group),
         admins=identity.admins,
         reader=reader,
+        manager=identity.manager.dn if identity.manager else None,
         group_class=identity.group_class,
         host_admins=full(identity.host_admins),
     )

@@ -155,6 +155,11 @@ class Draft:
         return leaf(self.data.get("identity"), Identity, "server", LdapServer)
 
     @property
+    def fallback(self) -> LdapServer | None:
+        """Where it answers too."""
+        return leaf(self.data.get("identity"), Identity, "fallback", LdapServer)
+
+    @property
     def admins(self) -> tuple[str, ...]:
         """Users who see the desks of others."""
         return leaf(self.data.get("identity"), Identity, "admins", tuple) or ()

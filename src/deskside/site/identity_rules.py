@@ -84,9 +84,23 @@ def names(draft: Draft) -> Iterator[Fault]:
             "write the name that stands in the directory's certificate",
             warning=True,
         )
+    yield from _fallback(draft)
     for name, count in Counter(draft.admins).items():
         if count > 1:
             yield Fault(("identity", "admins"), f"has {name!r} {count} times", "name each admin once")
+
+
+def _fallback(draft: Draft) -> Iterator[Fault]:
+    """A second server is another one, and TLS begins there as on the first."""
+    first, second = draft.directory, draft.fallback
+    if first is None or second is None:
+        return
+    place = ("identity", "fallback")
+    if (first.host, first.port) == (second.host, second.port):
+        yield Fault(place, f"{second} is identity.server itself", "name another server, or remove it")
+    elif first.scheme != second.scheme:
+        said = f"begins TLS in another way than identity.server ({first.scheme}://)"
+        yield Fault(place, said, f"write {first.scheme}://{second.host}")
 
 
 def _base(draft: Draft) -> str | None:

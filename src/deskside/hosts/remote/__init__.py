@@ -39,9 +39,9 @@ END = "deskside-end "
 """Begins the end marker; the digest of the line before it follows."""
 
 
-def _stripped(module: str) -> str:
-    """A file of this folder without its imports of the others, docstrings and comments."""
-    tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text(), feature_version=(3, 10))
+def stripped(path: Path) -> str:
+    """A program's file without its imports of Deskside, docstrings and comments."""
+    tree = ast.parse(path.read_text(), feature_version=(3, 10))
     kept: list[ast.stmt] = []
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("deskside.", "__future__")):
@@ -59,7 +59,7 @@ def program(*, acting: bool) -> bytes:
     """The program as one text; without `acting` it holds no code that changes anything."""
     parts = [
         "from __future__ import annotations",
-        *(_stripped(name) for name in (ACTING if acting else READING)),
+        *(stripped(Path(__file__).parent / f"{name}.py") for name in (ACTING if acting else READING)),
     ]
     return "\n".join(parts).encode()
 

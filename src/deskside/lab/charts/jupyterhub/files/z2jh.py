@@ -228,9 +228,9 @@ def _configure_services(c: Any) -> None:
         services.append(service)
         roles.append(role)
     for name, found in get_config("hub.services", {}).items():
-        service = {"name": name, **found}
-        token = service.pop("apiToken", None)
-        services.append(service | ({"api_token": token} if token else {}))
+        # The token comes from a Secret, where the values' own lies too when they have one.
+        service = {"name": name, **{key: value for key, value in found.items() if key != "apiToken"}}
+        services.append(service | {"api_token": get_secret_value(f"hub.services.{name}.apiToken")})
     roles += [{"name": name, **found} for name, found in get_config("hub.loadRoles", {}).items()]
     c.JupyterHub.services = services
     c.JupyterHub.load_roles = roles

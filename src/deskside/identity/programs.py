@@ -1,0 +1,17 @@
+"""Programs of `on_host/` as command lines: one text each, with what they share in front."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from deskside.hosts.remote import stripped
+
+FOLDER = Path(__file__).parent / "on_host"
+
+
+@cache
+def program(name: str) -> tuple[str, ...]:
+    """The command line that runs a program of that name on a host; what it works on comes by its input."""
+    parts = (stripped(FOLDER / f"{part}.py") for part in ("speak", name))
+    return ("python3", "-I", "-c", "\n".join(("from __future__ import annotations", *parts)))
