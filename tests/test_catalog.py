@@ -47,8 +47,8 @@ TRAINS = sorted(path.stem for path in (ROOT / "src/deskside/site/trains").glob("
 GOLDEN = Path(__file__).parent / "golden"
 CLUSTER = {"first_server", "join_ticket", "join_servers", "join_workers", "cluster_settled"}
 """Steps that need a real kubeadm: `tests/distros` and the rack have them."""
-ELSEWHERE = {"records", "host_login"}
-"""Steps that the example has no use for: their own tests on the rack have them."""
+ELSEWHERE = {"records", "host_login", "directory"}
+"""Steps that the example has no use for: their own tests have them."""
 
 
 class Site:

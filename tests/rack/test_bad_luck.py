@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from deskside.app.certificates import make_authority
 from deskside.lab import nas
-from deskside.lab.certificates import make_authority
 from rack.platforms import PATIENCE, Ended, OnRack, assert_said_well, needs_root
 
 pytestmark = [pytest.mark.rack, needs_root]

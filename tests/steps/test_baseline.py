@@ -212,6 +212,7 @@ def test_every_system_has_the_same_capabilities() -> None:
         "failover",
         "nfs",
         "directory",
+        "directory server",
         "upgrades",
         "people",
     }

@@ -10,6 +10,7 @@ from hashlib import scrypt, sha256
 from pathlib import Path
 from typing import Literal
 
+from deskside.app.own_secrets import own_secrets
 from deskside.errors import Problem, SiteError
 from deskside.model.artifact import ArtifactSource
 from deskside.model.platform import Given
@@ -89,6 +90,10 @@ class Workspace:
         def resolved(source: SecretSource | None) -> Secret | None:
             return source.resolve(self.folder) if source else None
 
+        if identity.kind == "openldap":
+            # Made at the first plan, found again at every other one.
+            made = own_secrets(self.site, self.folder)
+            return Given(ca=made.ca, reader=made.reader, own=made.own, break_glass=self._break_glass())
         return Given(
             ca=self._authority(),
             reader=resolved(identity.bind.password if identity.bind else None),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
-from deskside.lab.certificates import make_authority, make_leaf
+from deskside.app.certificates import make_authority, make_leaf
 from deskside.lab.hosts import STANDINS, host_env, write_file
 from deskside.lab.process import run
 from deskside.lab.spec import USERS, Layout, RackHost

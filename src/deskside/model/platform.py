@@ -114,6 +114,16 @@ class Certificate:
 
 
 @dataclass(frozen=True)
+class OwnDirectory:
+    """What a directory that Deskside runs is made with; its authority and its reader stand in `Given`."""
+
+    replicator: Secret = field(repr=False)
+    """Password of the account by which a copy follows the first server."""
+    certificates: Mapping[str, tuple[str, Secret]] = field(repr=False)
+    """Certificate and key in PEM, by the host's name."""
+
+
+@dataclass(frozen=True)
 class Given:
     """What is reached for beside the site file on behalf of its directory: an authority and secrets."""
 
@@ -127,6 +137,8 @@ class Given:
     """`identity.client_secret`."""
     break_glass: str = ""
     """Salt and scrypt of the password of `identity.break_glass`, as SALT$HASH; empty without one."""
+    own: OwnDirectory | None = field(default=None, repr=False)
+    """With `identity.kind: openldap`."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ DEBIAN = HostOs(
         "failover": ("keepalived", "curl"),
         "nfs": ("nfs-common",),
         "directory": ("ldap-utils",),
+        "directory server": ("slapd", "ldap-utils"),
         # A daemon of its own answers for people; PAM and the name service switch take it by their own rules.
         "people": ("sssd-ldap", "libnss-sss", "libpam-sss", "sudo"),
         "upgrades": ("unattended-upgrades",),

@@ -122,6 +122,12 @@ def _groups(draft: Draft, found: str | None, base: str | None) -> Iterator[Fault
                 yield Fault(place, said, remedy)
         elif base and not _below(group, base):
             yield Fault(place, f"{group!r} is not below the base {base}", f"end it in ,{base}")
+        elif base and found == "openldap" and not _laid_out(group, base):
+            said = f"{group!r} is not where the directory that Deskside runs has its groups"
+            yield Fault(place, said, f"write the group's name alone, or cn=NAME,cn=groups,{base}")
+    if found == "openldap" and base and not all(part.strip().startswith("dc=") for part in base.split(",")):
+        said = f"{base!r} is not made of dc= parts, as the directory that Deskside runs is"
+        yield Fault(("identity", "base"), said, "write dc=lab,dc=example, or remove it")
 
 
 def host_login(draft: Draft) -> Iterator[Fault]:
@@ -140,9 +146,18 @@ def host_login(draft: Draft) -> Iterator[Fault]:
         yield Fault(("identity", "host_admins"), said, "add host_login: true, or remove host_admins")
 
 
+def _laid_out(group: str, base: str) -> bool:
+    """Whether a group is one level below cn=groups, by its cn."""
+    first, _, rest = group.partition(",")
+    return first.strip().lower().startswith("cn=") and _parts(rest) == _parts(f"cn=groups,{base}")
+
+
+def _parts(name: str) -> list[str]:
+    return [part.strip().lower() for part in name.split(",")]
+
+
 def _below(name: str, base: str) -> bool:
-    parts = [part.strip().lower() for part in name.split(",")]
-    above = [part.strip().lower() for part in base.split(",")]
+    parts, above = _parts(name), _parts(base)
     return len(parts) > len(above) and parts[-len(above) :] == above
 
 

@@ -37,7 +37,7 @@ if [ -e /etc/sssd/sssd.conf ]; then systemctl restart sssd.service; else systemc
 """Somebody else's SSSD goes on with what was there before."""
 
 
-@step(needs=("baseline",), on=NODES)
+@step(needs=("baseline", "directory"), on=NODES)
 def host_login(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
     """Let the directory's people log in to the host."""
     directory, password = site.ldap, platform.given.reader

@@ -1,0 +1,319 @@
+"""The directory that Deskside runs: a real slapd on one host, a real copy on the other, people who log in."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import asyncssh
+import pytest
+
+from deskside.app.own_secrets import FOLDER
+from deskside.app.workspace import Workspace
+from deskside.catalog import make_platform
+from deskside.hosts.session import connect
+from deskside.lab.process import Ran
+from deskside.model.artifact import Locked
+from deskside.model.facts import Facts
+from deskside.model.query import ReadFacts
+from deskside.model.resource import Change
+from deskside.model.step import Step
+from deskside.site.schema import Site
+from deskside.steps.directory import BACKUPS, PROGRAM, TIMER, UNIT, directory
+from deskside.steps.directory_settings import CONFIG, DATABASE
+from deskside.steps.host_login import host_login
+from rack.platforms import OnRack, needs_root
+
+pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(600)]
+
+HOSTS = ("ws1", "ws2")
+AS_ROOT = ("-Q", "-Y", "EXTERNAL", "-H", "ldapi:///")
+PASSWORDS = {"ann": "a-word-of-anns", "bob": "a-word-of-bobs"}
+PURGE = """
+systemctl disable --now sssd 2>/dev/null || true
+DEBIAN_FRONTEND=noninteractive apt-get -qq purge --auto-remove slapd sssd-ldap >/dev/null 2>&1
+rm -rf /var/lib/ldap /etc/ldap/deskside /etc/ldap/slapd.d /var/lib/deskside/directory /opt/deskside /home/ann
+sed -i '/# for the directory$/d' /etc/hosts
+"""
+
+
+async def _carried_out(rack: OnRack, name: str, step: Step) -> list[str]:
+    workspace = Workspace.open(rack.site_file)
+    site = workspace.site
+
+    async def nothing(_: Locked) -> object:
+        raise AssertionError("this step sends nothing")
+
+    keys = (site, workspace.pins, nothing)
+    async with await connect(site.host(name), *keys, folder=workspace.folder) as session:  # type: ignore[arg-type]
+        facts = Facts.from_raw(await session.read(ReadFacts(("/", "/var"))))
+        made = make_platform(site, workspace.train, {}, {name: facts}, workspace.given())
+        said = []
+        for resource in step.resources(site, made, made.hosts[name]):
+            change = await resource.plan(session)
+            if isinstance(change, Change):
+                said.append(f"{change.subject}: {change.summary}\n{change.diff}")
+                await session.perform(change.actions, title=step.title, deadline=300)
+        return said
+
+
+def carried_out(rack: OnRack, name: str, step: Step = directory) -> list[str]:
+    """Bring a host to what a step wants; what was said of each change."""
+    return asyncio.run(_carried_out(rack, name, step))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The directory as its clients meet it, from a host."""
+
+    rack: OnRack
+    site: Site
+
+    @property
+    def base(self) -> str:
+        assert self.site.ldap is not None
+        return self.site.ldap.base
+
+    def user(self, name: str) -> str:
+        return f"uid={name},cn=users,{self.base}"
+
+    def search(self, dn: str, password: str, *words: str, at: str = "ws1", url: str = "") -> Ran:
+        """A search from ws2 by a name and a password, with the server's certificate checked."""
+        where = url or f"ldaps://{at}.{self.site.name}"
+        more = "-ZZ" if where.startswith("ldap://") else "-x"
+        script = (
+            'p=$(mktemp); cat > "$p"; LDAPTLS_CACERT=/etc/ldap/deskside/authority.pem '
+            f'ldapsearch -x {more} -LLL -o ldif-wrap=no -o nettimeout=4 -y "$p" "$@"; s=$?; rm "$p"; exit $s'
+        )
+        argv = ("sh", "-c", script, "sh", "-H", where, "-D", dn, *words)
+        return self.rack.run("ws2", *argv, stdin=password, check=False)
+
+    def change(self, text: str, *, host: str = "ws1") -> None:
+        self.rack.run(host, "ldapmodify", *AS_ROOT, stdin=text)
+
+    def held(self, host: str) -> str:
+        """Everything, in an order of its own, without what each server notes for itself."""
+        words = ("-LLL", "-o", "ldif-wrap=no", "-b", self.base, "*", "entryUUID", "entryCSN")
+        text = self.rack.run(host, "ldapsearch", *AS_ROOT, *words).out
+        return "\n\n".join(sorted(text.strip().split("\n\n")))
+
+    def until_equal(self) -> None:
+        end = time.monotonic() + 30
+        while self.held("ws1") != self.held("ws2"):
+            assert time.monotonic() < end, "the copy does not follow"
+            time.sleep(0.3)
+
+
+def person(asked: Asked, name: str, number: int) -> str:
+    """A record that adds somebody, and puts them into the allowed group."""
+    return (
+        f"dn: {asked.user(name)}\nchangetype: add\nobjectClass: inetOrgPerson\nobjectClass: posixAccount\n"
+        f"objectClass: shadowAccount\nuid: {name}\ncn: {name}\nsn: {name}\nuidNumber: {number}\n"
+        f"gidNumber: 20001\nhomeDirectory: /home/{name}\nloginShell: /bin/bash\n"
+        f"userPassword: {PASSWORDS[name]}\n\n"
+    )
+
+
+def joins(asked: Asked, name: str, group: str) -> str:
+    return (
+        f"dn: cn={group},cn=groups,{asked.base}\nchangetype: modify\nadd: member\nmember: {asked.user(name)}\n"
+        f"-\nadd: memberUid\nmemberUid: {name}\n\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def own(contacted: OnRack) -> Iterator[Asked]:
+    """The directory on ws1 and its copy on ws2, with Ann and Bob in it; bare again afterwards."""
+    text = contacted.rack.site_file.read_text()
+    section = text[text.index("identity:\n") : text.index("kubernetes:")]
+    lines = (
+        "identity:\n  kind: openldap\n  on: ws1\n  replica: ws2\n  allow: {group: ai}\n  admins: [ann]\n"
+        "  host_login: true\n  host_admins: administrators\n\n"
+    )
+    other = contacted.with_site("own-directory", (section, lines))
+    domain = contacted.rack.layout.domain
+    for host in HOSTS:
+        contacted.shell(host, "apt-get -qq update")
+        for one in HOSTS:
+            line = f"{contacted.rack.host(one).address} {one}.{domain} # for the directory"
+            contacted.shell(host, f"echo '{line}' >> /etc/hosts")
+    asked = Asked(other, Workspace.open(other.site_file).site)
+    try:
+        secrets = [
+            file.read_text().strip() for file in sorted((other.rack.folder).glob(f"{FOLDER}/*.secret"))
+        ]
+        for host in HOSTS:
+            said = carried_out(other, host)
+            assert not any(secret in "".join(said) for secret in secrets)
+            assert carried_out(other, host) == []
+        for number, name in enumerate(PASSWORDS, 20001):
+            asked.change(person(asked, name, number))
+        asked.change(joins(asked, "ann", "ai") + joins(asked, "bob", "users"))
+        asked.until_equal()
+        yield asked
+    finally:
+        for host in HOSTS:
+            carried_out(contacted, host, host_login)
+            carried_out(contacted, host)
+            assert carried_out(contacted, host) == []
+            contacted.shell(host, PURGE)
+
+
+def test_its_layout_is_synologys_and_groups_show_on_people(own: Asked) -> None:
+    held = own.held("ws1")
+    for name in ("cn=users", "cn=groups", "cn=ai,cn=groups", "cn=administrators,cn=groups", "cn=services"):
+        assert f"dn: {name},{own.base}\n" in held
+    mine = own.search(own.user("ann"), PASSWORDS["ann"], "-b", own.user("ann"), "memberOf", "uid").out
+    assert f"memberOf: cn=ai,cn=groups,{own.base}" in mine
+
+
+def test_nobody_comes_without_name_or_encryption(own: Asked) -> None:
+    name = f"ws1.{own.site.name}"
+    plain = own.rack.run(
+        "ws2",
+        *("ldapsearch", "-x", "-H", f"ldap://{name}", "-D", own.user("ann"), "-w", PASSWORDS["ann"]),
+        *("-b", own.base),
+        check=False,
+    )
+    assert plain.code == 13, plain.err
+    trusted = "env", "LDAPTLS_CACERT=/etc/ldap/deskside/authority.pem"
+    anonymous = own.rack.run("ws2", *trusted, "ldapsearch", "-x", "-H", f"ldaps://{name}", check=False)
+    assert "anonymous bind disallowed" in anonymous.err
+    strange = own.rack.run("ws2", "ldapsearch", "-x", "-H", f"ldaps://{name}", check=False)
+    assert "Can't contact LDAP server" in strange.err, "nobody else's authority signed its certificate"
+    start = own.search(own.user("ann"), PASSWORDS["ann"], "-b", own.user("ann"), "uid", url=f"ldap://{name}")
+    assert "uid: ann" in start.out, start.err
+
+
+def test_everybody_sees_what_they_need_and_nobody_a_hash(own: Asked) -> None:
+    seen = own.search(own.user("ann"), PASSWORDS["ann"], "-b", own.base, "dn").out
+    assert [line for line in seen.splitlines() if line] == [
+        *(f"dn: cn=ai,cn=groups,{own.base}", f"dn: {own.user('ann')}"),
+    ]
+    ai = ("-s", "base", "-b", f"cn=ai,cn=groups,{own.base}", "member")
+    assert own.search(own.user("bob"), PASSWORDS["bob"], *ai).code == 32
+    reader = (own.rack.rack.folder / FOLDER / "reader.secret").read_text().strip()
+    everything = own.search(f"cn=reader,cn=services,{own.base}", reader, "-b", own.base, "*", "+").out
+    assert f"dn: {own.user('bob')}" in everything
+    assert "cn=services" not in [line.partition(",")[0] for line in everything.splitlines()]
+    everything += own.search(own.user("ann"), PASSWORDS["ann"], "-b", own.base, "*", "+").out
+    assert "userPassword" not in everything
+    assert "{CRYPT}" not in everything
+
+
+def test_passwords_are_held_to_a_policy(own: Asked) -> None:
+    def sets(password: str) -> int:
+        script = (
+            'n=$(mktemp); p=$(mktemp); head -1 > "$n"; '
+            f"printf %s {PASSWORDS['bob']} > $p; tr -d '\\n' < $n > $n.1; "
+            "LDAPTLS_CACERT=/etc/ldap/deskside/authority.pem ldappasswd -x "
+            f'-H ldaps://ws1.{own.site.name} -D "{own.user("bob")}" -y "$p" -T "$n.1" ; s=$?; rm "$n" "$p" "$n.1"; exit $s'
+        )
+        return own.rack.run("ws2", "sh", "-c", script, stdin=f"{password}\n", check=False).code
+
+    assert sets("short") != 0
+    assert sets(PASSWORDS["bob"]) == 0
+    for _ in range(10):
+        assert own.search(own.user("bob"), "wrong", "-b", own.base).code == 49
+    assert own.search(own.user("bob"), PASSWORDS["bob"], "-b", own.user("bob"), "dn").code == 49, "locked"
+    unlock = f"dn: {own.user('bob')}\nchangetype: modify\nreplace: userPassword\nuserPassword: {PASSWORDS['bob']}\n"
+    own.change(unlock)
+    assert own.search(own.user("bob"), PASSWORDS["bob"], "-b", own.user("bob"), "dn").code == 0
+
+
+def test_what_is_lost_comes_back_and_people_are_left_alone(own: Asked) -> None:
+    before = own.held("ws1")
+    own.rack.run("ws1", "ldapdelete", *AS_ROOT, f"cn=administrators,cn=groups,{own.base}")
+    reader = f"dn: cn=reader,cn=services,{own.base}\nchangetype: modify\nreplace: userPassword\n"
+    own.change(f"{reader}userPassword: somebody-elses\n")
+    (said,) = carried_out(own.rack, "ws1")
+    assert "add cn=administrators,cn=groups; set the password of cn=reader,cn=services" in said
+    assert carried_out(own.rack, "ws1") == []
+    people = [entry for entry in before.split("\n\n") if "uidNumber" in entry]
+    assert len(people) == 2
+    after = own.held("ws1")
+    assert all(entry in after for entry in people)
+
+
+def by_password(own: Asked, host: str, user: str, command: str) -> str:
+    """What a command prints in a login by password. Raises asyncssh.PermissionDenied."""
+
+    async def entered() -> str:
+        async with asyncssh.connect(
+            own.rack.rack.host(host).address,
+            username=user,
+            password=PASSWORDS[user],
+            known_hosts=None,
+            client_keys=None,
+            preferred_auth="password",
+        ) as connection:
+            return str((await connection.run(command)).stdout)
+
+    return asyncio.run(entered())
+
+
+def test_f42_a_second_server_answers_while_the_first_is_away(own: Asked) -> None:
+    assert carried_out(own.rack, "ws2", host_login)
+    own.until_equal()
+    with own.rack.broken("service", "ws1", UNIT):
+        seen = own.search(own.user("ann"), PASSWORDS["ann"], "-b", own.user("ann"), "uid", at="ws2")
+        assert "uid: ann" in seen.out, seen.err
+        own.rack.shell("ws2", "systemctl stop sssd; rm -f /var/lib/sss/db/*; systemctl start sssd")
+        assert by_password(own, "ws2", "ann", "id -un; id -Gn").split()[:1] == ["ann"]
+        with pytest.raises((asyncssh.PermissionDenied, asyncssh.ConnectionLost)):
+            by_password(own, "ws2", "bob", "id")
+
+
+def test_a_backup_brings_back_a_directory_that_is_lost(own: Asked) -> None:
+    own.until_equal()
+    before = own.held("ws1")
+    made = own.rack.deskside("directory", "backup", "--json").document
+    name = made["name"]
+    assert own.rack.shell("ws1", f"stat -c %a {BACKUPS}/{name}").strip() == "600"
+    own.change(f"dn: {own.user('bob')}\nchangetype: delete\n")
+    own.rack.shell("ws1", f"systemctl stop {UNIT}; rm -rf {DATABASE}; systemctl start {UNIT}")
+    own.rack.deskside("directory", "restore", name, code=2)
+    own.rack.deskside("directory", "restore", "20200101T000000Z.ldif.gz", "--yes", code=6)
+    own.rack.deskside("directory", "restore", name, "--yes")
+    assert own.held("ws1") == before
+    assert own.held("ws2") == before
+    status = own.rack.deskside("directory", "status", "--json").document
+    assert [(one["host"], one["answers"], one["people"]) for one in status["servers"]] == [
+        *(("ws1", True, 2), ("ws2", True, 2)),
+    ]
+    assert status["equal"] is True
+    assert carried_out(own.rack, "ws1") == []
+
+
+def test_a_restore_that_is_killed_leaves_a_directory_that_answers(own: Asked) -> None:
+    name = json.loads(own.rack.run("ws1", PROGRAM, "backups").out)[0]["name"]
+    before = own.held("ws1")
+    for wait in (0.05, 0.3, 0.6, 1.0):
+        script = f"{PROGRAM} restore {name} & p=$!; sleep {wait}; kill -KILL $p; wait $p; true"
+        own.rack.run("ws1", "sh", "-c", script)
+        end = time.monotonic() + 20
+        while not own.rack.run("ws1", "ldapsearch", *AS_ROOT, "-s", "base", "-b", own.base, check=False).ok:
+            assert time.monotonic() < end, "it does not answer any more"
+            time.sleep(0.2)
+        assert own.held("ws1") == before
+    # Killed between the two renames.
+    own.rack.shell("ws1", f"systemctl stop {UNIT}; mv {DATABASE} {DATABASE}.before; systemctl start {UNIT}")
+    assert own.held("ws1") == before
+    own.rack.deskside("directory", "restore", name, "--yes")
+    own.until_equal()
+
+
+def test_backups_are_made_every_night_and_secrets_are_nowhere(own: Asked) -> None:
+    for host in HOSTS:
+        assert own.rack.shell(host, f"systemctl is-enabled {TIMER}; systemctl is-active {TIMER}").split() == [
+            *("enabled", "active"),
+        ]
+        assert own.rack.shell(host, f"stat -c '%a %U %G' {CONFIG}").split() == ["640", "root", "openldap"]
+        own.rack.run(host, "systemctl", "start", "deskside-directory-backup.service")
+        assert json.loads(own.rack.run(host, PROGRAM, "backups").out)[0]["people"] == 2
+        kept = own.rack.shell(host, "journalctl -b --no-pager; cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+        for file in (own.rack.rack.folder / FOLDER).glob("*.secret"):
+            assert file.read_text().strip() not in kept
