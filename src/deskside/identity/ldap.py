@@ -66,7 +66,7 @@ class Ldap:
         """Handshake with the directory from a server, and a look at it, by an account where there is one."""
         directory, ca = ldap_of(site), given.ca
         server = directory.server
-        tls = ReadTls(_address(site, server.host), server.port, server.host, ca, server.starttls)
+        tls = ReadTls(address_of(site, server.host), server.port, server.host, ca, server.starttls)
         if directory.reader is not None and given.reader is not None:
             found, seen = await host.read(tls, look_question(directory, ca, given.reader))
             handshake = tls_finding(server, ca, found)
@@ -83,7 +83,7 @@ def ldap_of(site: Site) -> LdapDirectory:
     return site.ldap
 
 
-def _address(site: Site, name: str) -> str:
+def address_of(site: Site, name: str) -> str:
     """Where to connect: before the first apply no host knows the site's own names."""
     for host in site.hosts:
         if name in (host.name, site.fqdn(host)):
