@@ -29,6 +29,7 @@ SITE = load(Path(__file__).resolve().parents[2] / "docs/examples/site.yaml").sit
 ANN, BOB = Login("ann", Secret("canary-of-ann")), Login("bob", Secret("canary-of-bob"))
 CHECKS = [
     "names",
+    "directory",
     "address",
     "wrong password",
     "outsider",
@@ -119,11 +120,31 @@ async def test_a_person_who_is_unknown_on_a_host(hub: FakeHub) -> None:
     assert_put_back(hub)
 
 
+async def test_a_directory_at_fault(hub: FakeHub) -> None:
+    async def expired() -> Sequence[Finding]:
+        well = Finding("directory", "ldaps://nas", OK, "it answers")
+        return well, Finding("directory account", "directory", FAILED, "the password has expired", "set one")
+
+    test = acceptance(hub)
+    test.directory = expired
+    findings = {finding.check: finding for finding in await test.run()}
+    assert seen(findings) == expected(directory=FAILED)
+    assert (findings["directory"].message, findings["directory"].hint) == (
+        "the password has expired",
+        "set one",
+    )
+
+
 def acceptance(hub: FakeHub, user: Login | None = ANN, outsider: Login | None = BOB) -> Acceptance:
     def told(text: object) -> None:
         assert "canary" not in str(text)
 
-    return Acceptance(SITE, hub.url, server(hub), {"ws1": asked(right_names())}, user, outsider, told, told)
+    hosts = {"ws1": asked(right_names())}
+    return Acceptance(SITE, hub.url, server(hub), hosts, user, outsider, told, told, directory_is_well)
+
+
+async def directory_is_well() -> Sequence[Finding]:
+    return (Finding("directory", "ldaps://nas", OK, "it answers"),)
 
 
 async def outcomes(
@@ -145,7 +166,7 @@ def assert_put_back(hub: FakeHub) -> None:
 def expected(**different: Outcome) -> dict[str, Outcome]:
     """All well but for these; what comes after a failed one of the user's way is not run."""
     named = {name.replace("_", " "): outcome for name, outcome in different.items()}
-    found, way = {}, CHECKS[4:]
+    found, way = {}, CHECKS[CHECKS.index("log in") :]
     for check in CHECKS:
         failed = [one for one in way[: way.index(check)] if named.get(one) is FAILED] if check in way else []
         found[check] = NOT_RUN if failed else named.get(check, OK)
@@ -289,10 +310,10 @@ async def test_a_desk_that_comes_back_on_the_cordoned_host(hub: FakeHub) -> None
 @pytest.mark.parametrize("user", [None, Login("ann", None)])
 async def test_nobody_to_log_in_as_is_not_run_and_no_pass(hub: FakeHub, user: Login | None) -> None:
     findings = await outcomes(hub, user=user)
-    way = {name.replace(" ", "_"): NOT_RUN for name in CHECKS[4:]}
+    way = {name.replace(" ", "_"): NOT_RUN for name in CHECKS[CHECKS.index("log in") :]}
     first = {"wrong_password": NOT_RUN} if user is None else {}
     assert seen(findings) == expected(**way, **first)
-    assert all(findings[check].refuses for check in CHECKS[4:])
+    assert all(findings[check].refuses for check in CHECKS[CHECKS.index("log in") :])
 
 
 @pytest.mark.parametrize("outsider", [None, Login("bob", None)])
@@ -307,7 +328,12 @@ async def test_a_hub_that_is_down(tmp_path: Path) -> None:
     async with serving(gone):
         pass
     findings = await outcomes(gone)
-    assert seen(findings) == {"names": OK, "address": FAILED, **dict.fromkeys(CHECKS[2:], NOT_RUN)}
+    assert seen(findings) == {
+        "names": OK,
+        "directory": OK,
+        "address": FAILED,
+        **dict.fromkeys(CHECKS[CHECKS.index("wrong password") :], NOT_RUN),
+    }
     assert gone.url in findings["address"].message
 
 

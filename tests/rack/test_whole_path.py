@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.rack, needs_root]
 MANAGED = ("ws1", "ws2", "ws3")
 CHECKS = [
     "names",
+    "directory",
     "address",
     "wrong password",
     "outsider",

@@ -27,14 +27,17 @@ async def accept(
 ) -> tuple[Finding, ...]:
     """All findings, each told as it comes. Raises what `prepared` raises."""
     async with prepared(workspace, store, report) as found:
+        site, platform = workspace.site, found.platform
+        server = found.sessions[platform.leader.name]
         test = Acceptance(
-            site=workspace.site,
+            site=site,
             url=hub_url(workspace),
-            server=found.sessions[found.platform.leader.name],
+            server=server,
             hosts=found.sessions,
             user=user,
             outsider=outsider,
             report=lambda line: report("verify", line),
             finding=told,
+            directory=lambda: platform.directory.check(site, platform.given, server),
         )
         return await test.run()

@@ -10,7 +10,7 @@ import asyncio
 import json
 import secrets
 import shlex
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from time import monotonic
@@ -57,12 +57,15 @@ class Acceptance:
     """Told what is going on right now."""
     finding: Callable[[Finding], None]
     """Told each finding as it comes."""
+    directory: Callable[[], Awaitable[Sequence[Finding]]]
+    """Looks at the directory from a server."""
     findings: list[Finding] = field(default_factory=list)
 
     async def run(self) -> tuple[Finding, ...]:
         """All checks in order. A check that needs a failed one is reported as not run."""
         if self.site.dns_server is not None:
             await self._check("names", lambda: names_resolve(self.site, self.hosts))
+        await self._check("directory", self._directory)
         if self.site.identity.host_login and self.user is not None:
             known = self.user.name
             await self._check("host login", lambda: same_person_everywhere(self.site, known, self.hosts))
@@ -112,6 +115,14 @@ class Acceptance:
                     rest = tuple(name for name, _ in steps[position + 1 :])
                     self._not_run(rest, f"{check} did not pass")
                     return
+
+    async def _directory(self) -> str:
+        """A person may log in all the same, from what the hub or a host remembers."""
+        found = await self.directory()
+        for one in found:
+            if one.refuses:
+                raise CheckFailed(one.message, hint=one.hint)
+        return "; ".join(one.message for one in found)
 
     async def _address(self) -> str:
         async with HubUser(self.url, "nobody") as hub:
