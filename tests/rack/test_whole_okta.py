@@ -39,7 +39,7 @@ class ByProvider:
     def to_provider(self, page: Page) -> None:
         """From the hub's own page to the provider's."""
         page.goto(f"{self.hub}/hub/")
-        page.get_by_role("link", name=f"Sign in with nas.{self.on.rack.layout.domain}").click()
+        page.get_by_role("button", name=f"Sign in with nas.{self.on.rack.layout.domain}").click()
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
         assert page.url.startswith(provider.issuer(self.on.rack.layout))
 
@@ -117,7 +117,7 @@ def test_bob_is_known_and_refused(by_provider: ByProvider) -> None:
         assert page.url.startswith(by_provider.hub)
         picture(by_provider, page, "refused")
         page.goto(f"{by_provider.hub}/hub/home")
-        expect(page.get_by_role("link", name="Sign in with")).to_be_visible()
+        expect(page.get_by_role("button", name="Sign in with")).to_be_visible()
 
 
 def test_a_wrong_password_never_gets_back_to_the_hub(by_provider: ByProvider) -> None:
@@ -136,7 +136,7 @@ def test_f42_a_provider_that_is_down_is_said_and_desks_go_on(by_provider: ByProv
         browser(by_provider.on, by_provider.certificate) as page,
     ):
         page.goto(f"{by_provider.hub}/hub/")
-        page.get_by_role("link", name="Sign in with").click()
+        page.get_by_role("button", name="Sign in with").click()
         expect(page.get_by_text("it refuses connections")).to_be_visible()
         expect(page.get_by_text("Desks that run go on")).to_be_visible()
         picture(by_provider, page, "down")
