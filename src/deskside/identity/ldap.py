@@ -73,7 +73,7 @@ class Ldap:
         """Handshake with the directory from a server, and a look at it, by an account where there is one."""
         directory, ca = ldap_of(site), given.ca
         handshakes = [
-            ReadTls(_address(site, one.host), one.port, one.host, ca, one.starttls)
+            ReadTls(address_of(site, one.host), one.port, one.host, ca, one.starttls)
             for one in directory.servers
         ]
         reader = given.reader if directory.reader is not None else None
@@ -105,7 +105,7 @@ def ldap_of(site: Site) -> LdapDirectory:
     return site.ldap
 
 
-def _address(site: Site, name: str) -> str:
+def address_of(site: Site, name: str) -> str:
     """Where to connect: before the first apply no host knows the site's own names."""
     for host in site.hosts:
         if name in (host.name, site.fqdn(host)):

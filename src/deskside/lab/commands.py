@@ -168,6 +168,32 @@ def site(name: str) -> None:
     click.echo(rack.find(name).site_file)
 
 
+@lab.command()
+@rack_option
+@click.option("--remove", is_flag=True, help="Take it away instead.")
+def provider(name: str, remove: bool) -> None:
+    """Run an OpenID Connect provider on the rack's NAS; print the section `identity` for it.
+
+    People and passwords are those of the NAS's directory.
+
+    \b
+    Examples:
+      deskside lab provider
+      deskside lab provider --remove
+    """
+    from deskside.lab import provider as providers
+
+    if remove:
+        _as_root(name, providers.remove)
+        return
+
+    async def started(rack: Rack) -> str:
+        await providers.start(rack, reporter())
+        return providers.identity_text(rack.layout)
+
+    click.echo(_as_root(name, started), nl=False)
+
+
 @lab.command("break")
 @rack_option
 @click.option("--undo", is_flag=True, help="Mend it instead.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from deskside.lab.recipes import debian, images, kubernetes, notebooks, runtime, services
+from deskside.lab.recipes import debian, images, kubernetes, notebooks, openid, runtime, services
 from deskside.lab.recipes.build import Kitchen, check_names, default_cache
 from deskside.lab.recipes.machine import SYSTEM_PACKAGES, Machine, missing_packages
 from deskside.lab.recipes.recipe import Built, Recipe, Report
@@ -25,7 +25,7 @@ __all__ = [
     "missing_packages",
 ]
 
-_FAMILIES = (debian, kubernetes, runtime, services, images, notebooks)
+_FAMILIES = (debian, kubernetes, runtime, services, images, notebooks, openid)
 RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for family in _FAMILIES for recipe in family.RECIPES}
 """All recipes by name, those that others are made from first."""
 

@@ -99,7 +99,7 @@ async def _person_layer(work: Work, tree: Path, group: int) -> Layer:
 
 
 async def make_hub(work: Work) -> Made:
-    """JupyterHub with KubeSpawner and LDAPAuthenticator, as the hub's chart starts it."""
+    """JupyterHub with KubeSpawner and the authenticators, as the hub's chart starts it."""
     tree = work.scratch / "tree"
     await _environment(work, PYTHON / "hub.txt", tree)
     _add_person(tree, work.needs["debian-images"].path, JOVYAN)
@@ -137,20 +137,30 @@ async def make_notebook(work: Work) -> Made:
     return await finish(work, [image], JUPYTERHUB)
 
 
-async def make_proxy(work: Work) -> Made:
-    """The proxy in front of hub and desks."""
+async def fetch_node(work: Work) -> Path:
+    """Node and npm of the pinned wheel, unpacked."""
     wheels = await _fetch_wheels(work, (PYTHON / "node.txt",))
-    tree = work.scratch / "tree"
-    node = await asyncio.to_thread(_unpack_node, next(wheels.glob("*.whl")), work.scratch / "node")
-    place = tree / "srv/configurable-http-proxy"
-    place.mkdir(parents=True)
-    for file in NODE.iterdir():
-        shutil.copyfile(file, place / file.name)
+    return await asyncio.to_thread(_unpack_node, next(wheels.glob("*.whl")), work.scratch / "node")
+
+
+async def install_npm_packages(work: Work, node: Path, place: Path) -> None:
+    """Install what the package-lock.json at `place` pins, and run no scripts of it."""
     npm: list[str | Path] = [shutil.which("npm") or ""]
     if not npm[0]:
         npm = [node / "bin/node", node / "lib/node_modules/npm/bin/npm-cli.js"]
     quiet = ("--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", f"--cache={work.scratch / 'npm'}")
-    await work.run([*npm, "ci", *quiet], "installing the proxy's npm packages", cwd=place)
+    await work.run([*npm, "ci", *quiet], "installing npm packages", cwd=place)
+
+
+async def make_proxy(work: Work) -> Made:
+    """The proxy in front of hub and desks."""
+    tree = work.scratch / "tree"
+    node = await fetch_node(work)
+    place = tree / "srv/configurable-http-proxy"
+    place.mkdir(parents=True)
+    for file in NODE.iterdir():
+        shutil.copyfile(file, place / file.name)
+    await install_npm_packages(work, node, place)
     programs = tree / "usr/local/bin"
     programs.mkdir(parents=True)
     shutil.copy(node / "bin/node", programs / "node")
@@ -185,7 +195,7 @@ RECIPES = (
         name="k8s-hub",
         version=JUPYTERHUB,
         kind="image",
-        about="JupyterHub, KubeSpawner, LDAPAuthenticator",
+        about="JupyterHub, KubeSpawner, LDAPAuthenticator, OAuthenticator",
         make=make_hub,
         sources=(*_PYTHON_SOURCES, PYTHON / "hub.txt"),
         inputs=lambda machine: {"reference": HUB_REFERENCE},
