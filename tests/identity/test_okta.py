@@ -188,7 +188,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("answer", "said", "field"), REFUSED)
-def test_each_fault_names_the_field(answer: dict[str, object], said: str, field: str) -> None:
+def test_each_fault_names_the_field(answer: dict[str, Any], said: str, field: str) -> None:
     (found,) = findings(**answer)
     assert found.outcome is Outcome.FAILED
     assert said in found.message
@@ -217,7 +217,7 @@ WARNED = [
 
 
 @pytest.mark.parametrize(("answer", "names"), WARNED)
-def test_what_is_not_published_is_a_warning(answer: dict[str, object], names: list[str]) -> None:
+def test_what_is_not_published_is_a_warning(answer: dict[str, Any], names: list[str]) -> None:
     found = findings(**answer)
     assert [one.outcome for one in found] == [Outcome.WARNING] * len(names)
     for name, one in zip(names, found, strict=True):

@@ -119,8 +119,8 @@ def person(asked: Asked, name: str, number: int) -> str:
 
 def joins(asked: Asked, name: str, group: str) -> str:
     return (
-        f"dn: cn={group},cn=groups,{asked.base}\nchangetype: modify\nadd: member\nmember: {asked.user(name)}\n"
-        f"-\nadd: memberUid\nmemberUid: {name}\n\n"
+        f"dn: cn={group},cn=groups,{asked.base}\nchangetype: modify\n"
+        f"add: member\nmember: {asked.user(name)}\n-\nadd: memberUid\nmemberUid: {name}\n\n"
     )
 
 
@@ -210,7 +210,8 @@ def test_passwords_are_held_to_a_policy(own: Asked) -> None:
             'n=$(mktemp); p=$(mktemp); head -1 > "$n"; '
             f"printf %s {PASSWORDS['bob']} > $p; tr -d '\\n' < $n > $n.1; "
             "LDAPTLS_CACERT=/etc/ldap/deskside/authority.pem ldappasswd -x "
-            f'-H ldaps://ws1.{own.site.name} -D "{own.user("bob")}" -y "$p" -T "$n.1" ; s=$?; rm "$n" "$p" "$n.1"; exit $s'
+            f'-H ldaps://ws1.{own.site.name} -D "{own.user("bob")}" -y "$p" -T "$n.1"; '
+            's=$?; rm "$n" "$p" "$n.1"; exit $s'
         )
         return own.rack.run("ws2", "sh", "-c", script, stdin=f"{password}\n", check=False).code
 
@@ -219,7 +220,8 @@ def test_passwords_are_held_to_a_policy(own: Asked) -> None:
     for _ in range(10):
         assert own.search(own.user("bob"), "wrong", "-b", own.base).code == 49
     assert own.search(own.user("bob"), PASSWORDS["bob"], "-b", own.user("bob"), "dn").code == 49, "locked"
-    unlock = f"dn: {own.user('bob')}\nchangetype: modify\nreplace: userPassword\nuserPassword: {PASSWORDS['bob']}\n"
+    unlock = f"dn: {own.user('bob')}\nchangetype: modify\nreplace: userPassword\n"
+    unlock += f"userPassword: {PASSWORDS['bob']}\n"
     own.change(unlock)
     assert own.search(own.user("bob"), PASSWORDS["bob"], "-b", own.user("bob"), "dn").code == 0
 

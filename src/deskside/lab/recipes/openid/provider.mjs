@@ -88,8 +88,10 @@ async function person(name) {
 
 async function passwordIsRight(name, password) {
   if (!NAME.test(name) || !password) return false;
-  const words = ['-x', '-H', settings.directory, '-D', dn(name), '-y', '/dev/stdin'];
-  return await run('ldapwhoami', words, password) !== null;
+  const words = ['-x', '-H', settings.directory, '-D', dn(name)];
+  // Node's own standard input is a socket, which cannot be opened by its name; a pipe can.
+  const piped = ['-c', 'cat | ldapwhoami "$@" -y /dev/stdin', 'sh', ...words];
+  return await run('sh', piped, password) !== null;
 }
 
 const provider = new Provider(issuer, {
