@@ -48,6 +48,11 @@ GROUPS = {"users": 20001, "administrators": 20002}
 """Groups that are always there, with their numbers: above what the system gives to accounts of its own, one
 after the other from 1000, and below what it sets aside for containers."""
 FIRST_GID = 20003
+CHECK = (
+    *("sh", "-ec", f'install -d -o {OWNER} -g {OWNER} {RUN} && slaptest -u -f "$1"'),
+    *("sh", "{}"),
+)
+"""It also tries whether the file of its process could be written, whose folder is there while slapd runs."""
 HERE = Path(__file__).parent
 
 UNIT_TEXT = f"""\
@@ -179,7 +184,7 @@ def _files(
     yield File(KEY, key, 0o640, "root", OWNER)
     # In it stands the password by which a copy follows.
     text = settings(found, own.replicator, site.fqdn(host.spec))
-    yield File(CONFIG, text, 0o640, "root", OWNER, check=("slaptest", "-u", "-f", "{}"))
+    yield File(CONFIG, text, 0o640, "root", OWNER, check=CHECK)
 
 
 def program_text() -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from deskside.ui.words import clean
+from deskside.ui.words import clean, table
 
 if TYPE_CHECKING:
     from deskside.app.people import Removed
@@ -25,7 +25,7 @@ def people_text(roster: Roster) -> str:
         )
         for one in sorted(roster.people, key=lambda one: one.name)
     ]
-    lines = list(_table(("NAME", "FULL NAME", "MAIL", "UID", "GROUPS"), rows))
+    lines = table(("NAME", "FULL NAME", "MAIL", "UID", "GROUPS"), rows)
     if allowed is not None:
         lines += ["", f"Members of {allowed.name} may log in."]
     return "\n".join(lines) + "\n"
@@ -50,17 +50,10 @@ def groups_text(groups: Sequence[Group]) -> str:
         (one.name, one.entry.first("gidNumber"), " ".join(one.members))
         for one in sorted(groups, key=lambda one: one.name)
     ]
-    return "\n".join(_table(("NAME", "GID", "MEMBERS"), rows)) + "\n"
+    return "\n".join(table(("NAME", "GID", "MEMBERS"), rows)) + "\n"
 
 
 def removed_text(found: Removed) -> str:
     """What a removal did, and what is left."""
     lines = [f"{found.name}: {found.directory}", f"{found.name}: at the hub: {found.hub}"]
     return "".join(f"{clean(text)}\n" for text in (*lines, *found.notes))
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
-    cells = [head, *(tuple(clean(cell) for cell in row) for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    for row in cells:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

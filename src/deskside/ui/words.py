@@ -36,6 +36,14 @@ def listed(items: Sequence[str], most: int = 6) -> str:
     return ", ".join(items[:most]) + (f" and {more} more" if more > 0 else "")
 
 
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table with a head, each column as wide as its widest cell."""
+    cells = [head, *([clean(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    lines = (zip(row, widths, strict=True) for row in cells)
+    return ["  ".join(cell.ljust(width) for cell, width in line).rstrip() for line in lines]
+
+
 def clean(text: str) -> str:
     """One line without control characters: what a machine said must not steer the terminal that shows it."""
     return "".join(_shown(char) for char in text.replace("\t", " ").rstrip("\r\n"))
