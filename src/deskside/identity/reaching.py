@@ -150,7 +150,8 @@ POLICY: Mapping[str, str] = {
 
 def _meaning(status: int, said: str) -> tuple[str, str]:
     lower = said.lower()
-    if status == 19:
+    # ldappasswd ends with a status of its own.
+    if status == 19 or "ppolicy: error" in lower:
         found = next((words for part, words in POLICY.items() if part in lower), "")
         return found or f"its policy refuses the password ({_last(said)})", "choose another password"
     words, hint = MEANINGS.get(status, ("", ""))

@@ -247,8 +247,8 @@ def ending(ended: Ended) -> str:
 
 
 def shown_command(argv: list[str]) -> str:
-    """A command as a person reads it, not too long."""
-    text = " ".join(argv)
+    """A command as a person reads it: not too long, and without the text of a program that stands in it."""
+    text = " ".join("(a program)" if "\n" in word else word for word in argv)
     return text if len(text) <= 120 else text[:117] + "..."
 
 

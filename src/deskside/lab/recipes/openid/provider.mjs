@@ -121,13 +121,14 @@ const provider = new Provider(issuer, {
 });
 
 // Okta grants offline access by its own policy; the library wants to be told that it was asked about.
-provider.use(async (ctx, next) => {
-  const { scope = '', prompt } = ctx.query;
-  if (ctx.path === '/v1/authorize' && scope.split(' ').includes('offline_access') && !prompt) {
-    ctx.query = { ...ctx.query, prompt: 'consent' };
+function asAsked(url) {
+  const found = new URL(url, issuer);
+  const scopes = found.searchParams.get('scope')?.split(' ') ?? [];
+  if (found.pathname === `${prefix}/v1/authorize` && scopes.includes('offline_access') && !found.searchParams.has('prompt')) {
+    found.searchParams.set('prompt', 'consent');
   }
-  await next();
-});
+  return found.pathname + found.search;
+}
 
 const page = (uid, said) => `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Sign in</title>
@@ -174,8 +175,9 @@ https.createServer({ cert: readFileSync(settings.certificate), key: readFileSync
       response.writeHead(400, { 'content-type': 'text/plain' }).end('This sign-in has ended. Begin again at the hub.');
     });
   } else if (request.url.startsWith(`${prefix}/`)) {
-    request.originalUrl = request.url;
-    request.url = request.url.slice(prefix.length);
+    // The library tells its own place by what is cut off here.
+    request.originalUrl = asAsked(request.url);
+    request.url = request.originalUrl.slice(prefix.length);
     handle(request, response);
   } else {
     response.writeHead(404).end();
