@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from rack.platforms import OnRack
 
@@ -56,6 +56,7 @@ def browser(platform: OnRack, certificate: str = "") -> Iterator[Page]:
         try:
             page = running.new_page(viewport={"width": 1280, "height": 800})
             page.set_default_timeout(PATIENCE)
+            expect.set_options(timeout=PATIENCE)
             yield page
         finally:
             running.close()

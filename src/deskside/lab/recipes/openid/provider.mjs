@@ -88,8 +88,10 @@ async function person(name) {
 
 async function passwordIsRight(name, password) {
   if (!NAME.test(name) || !password) return false;
-  const words = ['-x', '-H', settings.directory, '-D', dn(name), '-y', '/dev/stdin'];
-  return await run('ldapwhoami', words, password) !== null;
+  const words = ['-x', '-H', settings.directory, '-D', dn(name)];
+  // Node's own standard input is a socket, which cannot be opened by its name; a pipe can.
+  const piped = ['-c', 'cat | ldapwhoami "$@" -y /dev/stdin', 'sh', ...words];
+  return await run('sh', piped, password) !== null;
 }
 
 const provider = new Provider(issuer, {
@@ -119,13 +121,14 @@ const provider = new Provider(issuer, {
 });
 
 // Okta grants offline access by its own policy; the library wants to be told that it was asked about.
-provider.use(async (ctx, next) => {
-  const { scope = '', prompt } = ctx.query;
-  if (ctx.path === '/v1/authorize' && scope.split(' ').includes('offline_access') && !prompt) {
-    ctx.query = { ...ctx.query, prompt: 'consent' };
-  }
-  await next();
-});
+function askedAbout(url) {
+  const [path, query = ''] = url.split('?');
+  const asked = new URLSearchParams(query);
+  const offline = (asked.get('scope') ?? '').split(' ').includes('offline_access');
+  if (path !== `${prefix}/v1/authorize` || !offline || asked.has('prompt')) return url;
+  asked.set('prompt', 'consent');
+  return `${path}?${asked}`;
+}
 
 const page = (uid, said) => `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Sign in</title>
@@ -172,8 +175,8 @@ https.createServer({ cert: readFileSync(settings.certificate), key: readFileSync
       response.writeHead(400, { 'content-type': 'text/plain' }).end('This sign-in has ended. Begin again at the hub.');
     });
   } else if (request.url.startsWith(`${prefix}/`)) {
-    request.originalUrl = request.url;
-    request.url = request.url.slice(prefix.length);
+    request.originalUrl = askedAbout(request.url);
+    request.url = request.originalUrl.slice(prefix.length);
     handle(request, response);
   } else {
     response.writeHead(404).end();
