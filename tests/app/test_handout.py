@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+import pytest
+
 from deskside.app.handout import (
     forward_zone,
     records,
@@ -67,3 +69,22 @@ def test_a_document_has_all_that_the_text_has() -> None:
     document = found.to_json()
     assert set(document["files"]) == {"lab.example.zone", "0.20.10.in-addr.arpa.zone"}  # type: ignore[call-overload]
     assert all(step in found.text for step in found.steps)
+
+
+def test_what_okta_is_told_is_what_the_hub_uses() -> None:
+    from addons.sites import SITE as example
+    from deskside.app.handout_okta import okta_handout
+    from deskside.errors import SiteError
+
+    section = {
+        "issuer": "https://lab.okta.com/oauth2/default",
+        "client_id": "x",
+        "client_secret": {"file": "s"},
+    }
+    identity = {"kind": "okta", "allow": {"group": "ai"}, **section}
+    found = okta_handout(Site.model_validate({**example, "identity": identity}))
+    assert "http://notebooks.lab.example/hub/oauth_callback" in found.text
+    assert "filter: equals ai" in found.text
+    assert "offline_access" in str(found.to_json())
+    with pytest.raises(SiteError):
+        okta_handout(SITE)

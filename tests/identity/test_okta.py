@@ -155,8 +155,8 @@ DOCUMENT: dict[str, object] = {
 }
 
 
-def findings(given: Given = GIVEN_ALL, **answer: object) -> tuple[Finding, ...]:
-    found = {"error": "", "status": 200, "document": DOCUMENT, "client": "invalid_grant"} | answer
+def findings(answer: dict[str, object] | None = None, given: Given = GIVEN_ALL) -> tuple[Finding, ...]:
+    found = {"error": "", "status": 200, "document": DOCUMENT, "client": "invalid_grant"} | (answer or {})
     site = okta_site()
     output = Output(0, json.dumps(found), "")
     return provider_findings(site, given, endpoints_of(ISSUER), scopes_of(site.identity), output)
@@ -169,7 +169,7 @@ def test_all_is_well() -> None:
 
 def test_a_provider_that_publishes_no_lists_is_no_reason_to_warn() -> None:
     bare = {key: value for key, value in DOCUMENT.items() if not key.endswith("_supported")}
-    (found,) = findings(document=bare)
+    (found,) = findings({"document": bare})
     assert found.outcome is Outcome.OK
 
 
@@ -188,8 +188,8 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("answer", "said", "field"), REFUSED)
-def test_each_fault_names_the_field(answer: dict[str, Any], said: str, field: str) -> None:
-    (found,) = findings(**answer)
+def test_each_fault_names_the_field(answer: dict[str, object], said: str, field: str) -> None:
+    (found,) = findings(answer)
     assert found.outcome is Outcome.FAILED
     assert said in found.message
     assert field in found.hint
@@ -197,7 +197,7 @@ def test_each_fault_names_the_field(answer: dict[str, Any], said: str, field: st
 
 def test_an_unknown_authority_without_one_in_the_file() -> None:
     given = Given(client=Secret(CANARY))
-    (found,) = findings(given, error="certificate: unable to get local issuer certificate")
+    (found,) = findings({"error": "certificate: unable to get local issuer certificate"}, given)
     assert "name the PEM file" in found.hint
 
 
@@ -217,8 +217,8 @@ WARNED = [
 
 
 @pytest.mark.parametrize(("answer", "names"), WARNED)
-def test_what_is_not_published_is_a_warning(answer: dict[str, Any], names: list[str]) -> None:
-    found = findings(**answer)
+def test_what_is_not_published_is_a_warning(answer: dict[str, object], names: list[str]) -> None:
+    found = findings(answer)
     assert [one.outcome for one in found] == [Outcome.WARNING] * len(names)
     for name, one in zip(names, found, strict=True):
         assert name in one.message

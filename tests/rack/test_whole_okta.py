@@ -144,7 +144,32 @@ def test_f42_a_provider_that_is_down_is_said_and_desks_go_on(by_provider: ByProv
             picture(by_provider, page, "down")
         assert by_provider.in_hub(ASK, user="ann") == "True"
         assert desks(by_provider.on) == before
+    asyncio.run(provider.wait_answering(by_provider.on.rack))
     assert by_provider.in_hub(ASK, user="ann") == "fine"
+
+
+def test_who_is_taken_out_of_the_group_may_not_stay(by_provider: ByProvider) -> None:
+    top = by_provider.on.rack.layout.directory_root
+    with browser(by_provider.on, by_provider.certificate) as page:
+        by_provider.to_provider(page)
+        by_provider.sign_in(page, "cyd")
+        expect(page.get_by_role("heading", name="Server Options")).to_be_visible()
+    change = f"dn: cn=ai,cn=groups,{top}\nchangetype: modify\n{{}}: member\nmember: uid=cyd,cn=users,{top}\n"
+    modify = ("ldapmodify", "-Q", "-Y", "EXTERNAL", "-H", "ldapi:///")
+    assert by_provider.in_hub(ASK, user="cyd") == "fine"
+    by_provider.on.run("nas", *modify, stdin=change.format("delete"))
+    try:
+        assert by_provider.in_hub(ASK, user="cyd") == "False"
+        assert by_provider.in_hub(ASK, user="ann") == "fine"
+    finally:
+        by_provider.on.run("nas", *modify, stdin=change.format("add"))
+    assert by_provider.in_hub(ASK, user="cyd") == "fine"
+
+
+def test_verify_says_what_it_cannot_try(by_provider: ByProvider) -> None:
+    said = by_provider.on.deskside("verify", "--json", code=5).out
+    assert "leads to the provider" in said
+    assert "nobody but the person" in said
 
 
 # The hub's own authenticator and database, asked beside the hub: what it says of somebody, and nothing else.

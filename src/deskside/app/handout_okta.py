@@ -22,13 +22,11 @@ def okta_handout(site: Site) -> Handout:
             hint="write identity.kind: okta",
         )
     steps = (
-        "Applications > Create App Integration: OIDC - OpenID Connect, Web Application; enter the client "
-        "below.",
+        "Applications > Create App Integration: OIDC, Web Application; enter the client below.",
         "Assignments: give the application to the people who may use the hub.",
         "Security > API > Authorization Servers > (the one of identity.issuer) > Scopes, Claims: enter those "
         "below; Access Policies: a rule lets this client use both grants.",
-        "Write the client's ID into identity.client_id, and its secret into the file of "
-        "identity.client_secret.",
+        "Write the client's ID into identity.client_id, its secret into the file of identity.client_secret.",
         "Run: deskside check, then deskside apply, then deskside verify",
     )
     return Handout(f"OpenID Connect for {site.name}", steps, (_client(site), _server(site)))
@@ -63,5 +61,5 @@ def _server(site: Site) -> Table:
 
 def _name_claim(claim: str) -> str:
     if claim == "preferred_username":
-        return f"the login; where that is an e-mail address, add a claim of {SHORT_NAME} and name that"
+        return f"no e-mail address: else add a claim of {SHORT_NAME}, and name it in the site file"
     return f"{SHORT_NAME}, in ID token for userinfo, scope profile"

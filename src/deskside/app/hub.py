@@ -82,6 +82,11 @@ class HubUser:
         answer = await self._client.post("/hub/login", data=form)
         return answer.status_code
 
+    async def log_in_page(self) -> tuple[int, str]:
+        """Where the log-in button of a provider leads: HTTP status and place; the place empty without one."""
+        answer = await self._get("/hub/oauth_login")
+        return answer.status_code, answer.headers.get("location", "")
+
     async def version(self) -> str:
         """The hub's version; raises httpx.HTTPError when it does not answer."""
         answer = await self._get("/hub/api/")

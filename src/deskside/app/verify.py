@@ -18,6 +18,7 @@ from time import monotonic
 from deskside.app.closed import cell_that_tries, closed_to_desks, judged
 from deskside.app.host_login import same_person_everywhere
 from deskside.app.hub import Choice, HubUser
+from deskside.app.provider_login import BY_HAND, NOT_TRIED, leads_to_provider
 from deskside.app.resolving import names_resolve
 from deskside.errors import CheckFailed, DesksideError
 from deskside.model.action import RunCommand
@@ -74,6 +75,11 @@ class Acceptance:
                 ("wrong password", "outsider", *AS_USER),
                 "the hub does not answer",
             )
+            return tuple(self.findings)
+        if self.site.identity.kind == "okta":
+            await self._check("log in", lambda: leads_to_provider(self.url, self.server))
+            rest = tuple(name for name in AS_USER if name != "log in")
+            self._not_run(("wrong password", "outsider", *rest), NOT_TRIED, BY_HAND)
             return tuple(self.findings)
         await self._strangers()
         if self.user is None or self.user.password is None:

@@ -70,10 +70,11 @@ async def start(rack: Rack, report: Report) -> None:
     started = await host.run(["sh", "-c", script])
     if not started.ok:
         raise DesksideError(f"starting the provider: {started.err.strip()}", hint="deskside lab logs nas")
-    await _wait_answering(rack)
+    await wait_answering(rack)
 
 
-async def _wait_answering(rack: Rack) -> None:
+async def wait_answering(rack: Rack) -> None:
+    """Until the provider answers. Raises DesksideError when it does not."""
     nas_host = rack.layout.nas
     assert nas_host
     place = f"{issuer(rack.layout)}/.well-known/openid-configuration"

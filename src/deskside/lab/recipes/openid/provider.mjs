@@ -121,13 +121,13 @@ const provider = new Provider(issuer, {
 });
 
 // Okta grants offline access by its own policy; the library wants to be told that it was asked about.
-function asAsked(url) {
-  const found = new URL(url, issuer);
-  const scopes = found.searchParams.get('scope')?.split(' ') ?? [];
-  if (found.pathname === `${prefix}/v1/authorize` && scopes.includes('offline_access') && !found.searchParams.has('prompt')) {
-    found.searchParams.set('prompt', 'consent');
-  }
-  return found.pathname + found.search;
+function askedAbout(url) {
+  const [path, query = ''] = url.split('?');
+  const asked = new URLSearchParams(query);
+  const offline = (asked.get('scope') ?? '').split(' ').includes('offline_access');
+  if (path !== `${prefix}/v1/authorize` || !offline || asked.has('prompt')) return url;
+  asked.set('prompt', 'consent');
+  return `${path}?${asked}`;
 }
 
 const page = (uid, said) => `<!doctype html>
@@ -175,8 +175,7 @@ https.createServer({ cert: readFileSync(settings.certificate), key: readFileSync
       response.writeHead(400, { 'content-type': 'text/plain' }).end('This sign-in has ended. Begin again at the hub.');
     });
   } else if (request.url.startsWith(`${prefix}/`)) {
-    // The library tells its own place by what is cut off here.
-    request.originalUrl = asAsked(request.url);
+    request.originalUrl = askedAbout(request.url);
     request.url = request.originalUrl.slice(prefix.length);
     handle(request, response);
   } else {
