@@ -2,6 +2,7 @@
 
     DesksideError 1            also: the plan was declined
      +-- UsageError 2          a wrong flag or argument
+     |    +-- FileError        a file that was named has problems
      +-- SiteError 3           the site file, the train or the lock cannot be used as they stand
      +-- Unreachable 4         no connection, unknown or changed host key
      |    +-- LoginRefused     the host answers, and refuses the login or sudo
@@ -61,6 +62,16 @@ class Problem:
         remedy = f"; {self.remedy}" if self.remedy else ""
         kind = "warning: " if self.warning else ""
         return f"{where}:{field} {kind}{self.message}{remedy}"
+
+
+class FileError(UsageError):
+    """A file that was named has problems; all of them are in `problems`."""
+
+    default_hint = "correct the file and run the command again"
+
+    def __init__(self, message: str, *, problems: Sequence[Problem] = (), hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.problems = tuple(problems)
 
 
 class SiteError(DesksideError):

@@ -22,6 +22,7 @@ CANARY = "canary-7f3a9b"
 STATUSES = {
     "DesksideError": 1,
     "UsageError": 2,
+    "FileError": 2,
     "SiteError": 3,
     "Unreachable": 4,
     "LoginRefused": 4,

@@ -10,7 +10,7 @@ import sys
 import click
 
 from deskside import __version__
-from deskside.cli import adopt, after, handout, ports, runs, sitefile
+from deskside.cli import adopt, after, groups, handout, people, ports, runs, sitefile
 from deskside.errors import DesksideError, Interrupted, UsageError
 from deskside.lab.commands import lab
 
@@ -48,7 +48,7 @@ def deskside(ctx: click.Context, site_file: str) -> None:
     ctx.obj = site_file
 
 
-GROUPS = (sitefile, adopt, runs, after, ports, handout)
+GROUPS = (sitefile, adopt, runs, after, people, groups, ports, handout)
 for command in (command for group in GROUPS for command in group.COMMANDS):
     deskside.add_command(command)
 deskside.add_command(lab)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from deskside.errors import DesksideError, SiteError
+from deskside.errors import DesksideError, FileError, SiteError
 from deskside.ui.style import Style, style_of
 from deskside.ui.words import clean
 
@@ -13,7 +13,7 @@ def error_text(error: DesksideError, *, style: Style | None = None) -> str:
     """The error as text that ends with a newline; for standard error."""
     style = style_of(sys.stderr) if style is None else style
     lines = []
-    if isinstance(error, SiteError):
+    if isinstance(error, SiteError | FileError):
         for problem in error.problems:
             show = style.warn if problem.warning else style.bold
             lines.append(show(clean(str(problem))))
