@@ -111,7 +111,7 @@ def test_secrets_are_made_once_and_for_the_owner_only(tmp_path: Path) -> None:
     layout = layout_in(tmp_path)
     nas.make_secrets(layout)
     before = {path: path.read_bytes() for path in tmp_path.glob("*.secret")}
-    assert len(before) == 3
+    assert len(before) == 4
     assert len(set(before.values())) == 3
     nas.make_secrets(layout)
     assert before == {path: path.read_bytes() for path in tmp_path.glob("*.secret")}

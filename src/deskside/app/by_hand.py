@@ -1,4 +1,4 @@
-"""Files for a directory that Deskside may not change: what its own import takes, to be brought by hand."""
+"""Files for a directory that Deskside may not change: what its own import takes, for a person to use."""
 
 from __future__ import annotations
 

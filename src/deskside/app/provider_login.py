@@ -1,7 +1,7 @@
 """A look at a log-in that a provider of OpenID Connect does: as far as it goes without a person.
 
-Nobody can fill in a provider's page for somebody with a second factor. That the page comes at all says that the
-provider takes the hub's client, its scopes and its callback.
+Nobody can fill in a provider's page for somebody with a second factor. That the page comes at all says that
+the provider takes the hub's client, its scopes and its callback.
 """
 
 from __future__ import annotations

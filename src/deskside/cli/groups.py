@@ -1,4 +1,4 @@
-"""The commands `group ...`: groups of the directory, and who is in them."""
+"""The command `group`: groups of the directory, and who is in them."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""The commands `user ...`: the people of the directory. What `group ...` shares with them is here too."""
+"""The command `user`: the people of the directory."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -73,7 +73,7 @@ def _with_people(workspace: Workspace, work: Callable[[People, Roster], Awaitabl
 
 
 async def just_read(found: People, roster: Roster) -> Roster:
-    """The people as they are."""
+    """Nothing but the reading."""
     del found
     return roster
 
@@ -116,15 +116,6 @@ def user_show(ctx: click.Context, name: str, as_json: bool) -> None:
     click.echo(json.dumps(person.to_json()) if as_json else person_text(person), nl=as_json)
 
 
-class Wanted(TypedDict):
-    """What flags say of a new person."""
-
-    full_name: str
-    mail: str
-    groups: tuple[str, ...]
-    key: Path | None
-
-
 @user.command("add")
 @click.argument("name")
 @click.option("--name", "full_name", default="", help="Full name.")
@@ -134,8 +125,15 @@ class Wanted(TypedDict):
 @password_file
 @as_json
 @click.pass_context
-def user_add(
-    ctx: click.Context, name: str, password_file: Path | None, as_json: bool, **given: Unpack[Wanted]
+def user_add(  # noqa: PLR0917
+    ctx: click.Context,
+    name: str,
+    full_name: str,
+    mail: str,
+    groups: tuple[str, ...],
+    key: Path | None,
+    password_file: Path | None,
+    as_json: bool,
 ) -> None:
     """Add somebody, with a password and groups.
 
@@ -147,7 +145,7 @@ def user_add(
     from deskside.app.people_new import new_person
 
     workspace = open_workspace(ctx)
-    person = new_person(workspace.site, name, **given)
+    person = new_person(workspace.site, name, full_name, mail, groups, key)
 
     async def work(found: People, roster: Roster) -> NewPerson:
         from deskside.app.people_new import fit
@@ -228,7 +226,7 @@ def user_remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> None
 
 
 def ask(question: str, command: str, yes: bool) -> None:
-    """Let a person say yes. Raises UsageError without a terminal, DesksideError for a no."""
+    """Ask for a yes. Raises UsageError without a terminal, DesksideError for a no."""
     if yes:
         return
     if not on_terminal():
@@ -238,7 +236,7 @@ def ask(question: str, command: str, yes: bool) -> None:
 
 
 def show_removed(found: list[Removed], as_json: bool) -> None:
-    """What was done. Raises StepFailed for those whom the hub still knows."""
+    """Say what was done, and what is left. Raises StepFailed where the hub has not been told."""
     from deskside.ui.people_text import removed_text
 
     if as_json:

@@ -16,6 +16,8 @@ from deskside.lab.spec import USERS, Layout, RackHost
 
 AUTHORITY = "nas-ca.pem"
 GROUPS = {"users": 100001, "administrators": 100002, "ai": 100003}
+ROOT = "root"
+"""The directory's own administrator, uid=root,cn=users, as on a Synology; may change everything."""
 CERTIFICATE = "/etc/ldap/tls/nas.pem"
 
 
@@ -26,7 +28,7 @@ def secret_file(layout: Layout, user: str) -> Path:
 
 def make_secrets(layout: Layout) -> None:
     """Make the users' passwords and the authority, each once."""
-    for user in USERS:
+    for user in (*USERS, ROOT):
         path = secret_file(layout, user)
         if not path.exists():
             path.touch(mode=0o600)
@@ -138,7 +140,7 @@ async def _make_directory(layout: Layout, root: Path) -> None:
     """Fill slapd's two databases while it is off."""
     doing = "setting up the NAS's directory"
     hashed = {}
-    for user in USERS:
+    for user in (*USERS, ROOT):
         # slappasswd takes the file as it is, a last line end included.
         write_file(root, "run/password", secret_file(layout, user).read_text().strip(), 0o600)
         argv: list[str | Path] = [
@@ -155,7 +157,7 @@ async def _make_directory(layout: Layout, root: Path) -> None:
         hashed[user] = (await run(argv, doing, env=host_env())).out.strip()
     (root / "run/password").unlink()
     await run(["chroot", root, "sh", "-ec", _EMPTY_SLAPD], doing, env=host_env())
-    for number, text in ((0, _configuration(layout)), (1, _entries(layout, hashed))):
+    for number, text in ((0, _configuration(layout, hashed[ROOT])), (1, _entries(layout, hashed))):
         add: list[str | Path] = ["chroot", root, "slapadd", "-F", "/etc/ldap/slapd.d", "-n", str(number)]
         await run(add, doing, stdin=text, env=host_env())
     await run(["chroot", root, "sh", "-ec", _OWN_SLAPD], doing, env=host_env())
@@ -203,7 +205,7 @@ include: file:///etc/ldap/schema/inetorgperson.ldif
 """
 
 
-def _configuration(layout: Layout) -> str:
+def _configuration(layout: Layout, root_password: str) -> str:
     """The directory's settings: no anonymous access, no password without TLS."""
     local = "gidNumber=0+uidNumber=0,cn=peercred,cn=external,cn=auth"
     return f"""\
@@ -233,6 +235,7 @@ olcSuffix: {layout.directory_root}
 olcDbDirectory: /var/lib/ldap
 olcDbIndex: objectClass,uid,cn,member,memberOf eq
 olcRootDN: uid=root,cn=users,{layout.directory_root}
+olcRootPW: {root_password}
 olcAccess: to attrs=userPassword by dn.exact={local} manage by self write by anonymous auth by * none
 olcAccess: to * by dn.exact={local} manage by users read by * none
 
