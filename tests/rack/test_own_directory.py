@@ -264,6 +264,11 @@ def test_f42_a_second_server_answers_while_the_first_is_away(own: Asked) -> None
         seen = own.search(own.user("ann"), PASSWORDS["ann"], "-b", own.user("ann"), "uid", at="ws2")
         assert "uid: ann" in seen.out, seen.err
         own.rack.shell("ws2", "systemctl stop sssd; rm -f /var/lib/sss/db/*; systemctl start sssd")
+        end = time.monotonic() + 20
+        # It says that it has started before it answers.
+        while not own.rack.run("ws2", "getent", "passwd", "ann", check=False).ok:
+            assert time.monotonic() < end, "the copy is not asked"
+            time.sleep(0.2)
         assert by_password(own, "ws2", "ann", "id -un; id -Gn").split()[:1] == ["ann"]
         with pytest.raises((asyncssh.PermissionDenied, asyncssh.ConnectionLost)):
             by_password(own, "ws2", "bob", "id")
