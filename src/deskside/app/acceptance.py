@@ -38,6 +38,6 @@ async def accept(
             outsider=outsider,
             report=lambda line: report("verify", line),
             finding=told,
-            directory=lambda: platform.directory.check(site, platform.given, server),
+            directory=lambda: platform.directory.look(site, platform.given, server),
         )
         return await test.run()

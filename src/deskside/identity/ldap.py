@@ -70,6 +70,10 @@ class Ldap:
         )
 
     async def check(self, site: Site, given: Given, host: HostReader) -> tuple[Finding, ...]:
+        """As `look`: nothing that apply does would put an existing directory right."""
+        return await self.look(site, given, host)
+
+    async def look(self, site: Site, given: Given, host: HostReader) -> tuple[Finding, ...]:
         """Handshake with the directory from a server, and a look at it, by an account where there is one."""
         directory, ca = ldap_of(site), given.ca
         handshakes = [

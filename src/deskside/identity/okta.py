@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from deskside.identity.ldap import SYSTEM_CA_PATH
+from deskside.identity.leaving import leaving_code
 from deskside.identity.provider_check import provider_findings, provider_question
 from deskside.model.finding import Finding
 from deskside.model.platform import Given, HubLogin
@@ -103,11 +104,15 @@ class Okta:
                 },
             },
             files={CA_PATH: given.ca} if given.ca else {},
-            code={"10-deskside-provider": AT_HUB.read_text(encoding="utf-8")},
+            code={"10-deskside-provider": AT_HUB.read_text(encoding="utf-8"), **leaving_code()},
             secrets={CLIENT_SECRET: given.client} if given.client else {},
         )
 
     async def check(self, site: Site, given: Given, host: HostReader) -> tuple[Finding, ...]:
+        """As `look`: nothing that apply does would put a provider right."""
+        return await self.look(site, given, host)
+
+    async def look(self, site: Site, given: Given, host: HostReader) -> tuple[Finding, ...]:
         """Read the provider's discovery document from a server, and try the client's name and secret."""
         wanted, scopes = endpoints_of(_issuer(site)), scopes_of(site.identity)
         found = await host.read(provider_question(site, given, wanted.token))

@@ -7,7 +7,6 @@ therefore warns and never refuses, or a directory that is down could not be brou
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from deskside.identity.ldap import Ldap, ldap_of, tls_finding
@@ -28,6 +27,13 @@ class OpenLdap(Ldap):
     kind: str = "openldap"
 
     async def check(self, site: Site, given: Given, host: HostReader) -> tuple[Finding, ...]:
+        """The look, in which what would refuse a change warns."""
+        found = await self.look(site, given, host)
+        return tuple(
+            replace(one, outcome=Outcome.WARNING) if one.outcome is Outcome.FAILED else one for one in found
+        )
+
+    async def look(self, site: Site, given: Given, host: HostReader) -> tuple[Finding, ...]:
         """Handshake with each of its servers, and a look at what it holds."""
         servers = ldap_of(site).servers
         found = await asyncio.gather(*(_looked(site, given, host, server) for server in servers))
@@ -40,27 +46,24 @@ async def _looked(site: Site, given: Given, host: HostReader, server: LdapServer
     assert given.reader is not None
     tls = ReadTls(str(spec.address), server.port, server.host, given.ca, server.starttls)
     handshake, seen = await host.read(tls, look_question(directory, given.ca, given.reader))
-    found = [tls_finding(server, given.ca, handshake)]
     if handshake.error:
         away = f"the directory does not answer on {spec.name} as it should: {handshake.error}"
         hint = "apply sets it up; if it was up before: deskside directory status"
-        return (Finding("directory", str(server), Outcome.WARNING, away, hint),)
-    found += look_findings(directory, seen)
-    return tuple(_softened(directory, found))
+        return (Finding("directory", str(server), Outcome.FAILED, away, hint),)
+    found = (tls_finding(server, given.ca, handshake), *look_findings(directory, seen))
+    return tuple(_helped(directory, one) for one in found)
 
 
-def _softened(directory: LdapDirectory, findings: list[Finding]) -> Iterator[Finding]:
-    """What would refuse a change warns, with what helps here."""
-    for finding in findings:
-        if not finding.refuses:
-            yield finding
-            continue
-        hint = "apply puts it right"
-        if "no user" in finding.message:
-            hint = "deskside user add NAME, or take the name out of identity.admins"
-        elif "no members" in finding.message:
-            hint = f"deskside group add-member {(directory.group or '').partition(',')[0][3:]} NAME"
-        yield replace(finding, outcome=Outcome.WARNING, hint=hint)
+def _helped(directory: LdapDirectory, finding: Finding) -> Finding:
+    """With what helps here."""
+    if finding.outcome is not Outcome.FAILED:
+        return finding
+    hint = "run: deskside apply"
+    if "no user" in finding.message:
+        hint = "deskside user add NAME, or take the name out of identity.admins"
+    elif "no members" in finding.message:
+        hint = f"deskside group join {(directory.group or '').partition(',')[0][3:]} NAME"
+    return replace(finding, hint=hint)
 
 
 OPENLDAP = OpenLdap()

@@ -167,7 +167,10 @@ class Directory(Protocol):
         """Configuration of the hub's authenticator."""
 
     async def check(self, site: Site, given: Given, host: HostReader) -> tuple[Finding, ...]:
-        """Look at the directory from a server: reachable, TLS, names; with a reader also people."""
+        """Look at the directory from a server before a change: TLS and names; by a reader also people."""
+
+    async def look(self, site: Site, given: Given, host: HostReader) -> tuple[Finding, ...]:
+        """The same look at a directory that has to be up: what apply could put right is a failure too."""
 
 
 @dataclass(frozen=True)

@@ -226,6 +226,22 @@ def name_records(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iter
             yield warning("records", item.host, wrong, hint)
 
 
+def their_directories(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Finding]:
+    """A directory of somebody else's where ours is to be: apply would put it off."""
+    del site, platform
+    for item in heard:
+        if item.output.status != 0:
+            said = f"whether {item.host} runs a directory already is not known: {said_by(item.output)}"
+            yield not_run("directory host", item.host, said)
+        elif found := ", ".join(item.output.stdout.split("\n")).strip(", "):
+            said = f"{item.host} runs a directory of somebody else's already: {found}"
+            hint = (
+                "name another host in identity.on, or that one as identity.kind: ldap; one that nobody needs "
+                "goes by: apt-get purge slapd"
+            )
+            yield failed("directory host", item.host, said, hint)
+
+
 JUDGES: Mapping[str, tuple[Judge, str]] = {
     "addresses": (addresses, "nobody has the API address or one of the load balancer"),
     "clock": (clocks, "the clocks of the servers agree"),
@@ -233,6 +249,7 @@ JUDGES: Mapping[str, tuple[Judge, str]] = {
     "data": (data, "the data disks are those that the site file names"),
     "dhcp": (dhcp_servers, "no other DHCP server answers on the network"),
     "records": (name_records, "the name server has every record of the site"),
+    "directory host": (their_directories, "no other directory is where ours is to be"),
     "homes": (homes, "the storage host answers for NFS"),
     "settings": (settings, "the kernel settings are right"),
 }

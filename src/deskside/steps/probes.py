@@ -20,9 +20,12 @@ from deskside.model.platform import Host, Platform
 from deskside.model.query import Json, ReadOutput
 from deskside.model.resource import HostReader
 from deskside.resources.disks import DataDisk
+from deskside.resources.system import UNIT_DIRECTORY
 from deskside.site.schema import DataDevice, Site
 from deskside.site.values import AddressRange
 from deskside.steps.baseline import data_mounts, wanted_sysctls
+from deskside.steps.directory import UNIT as DIRECTORY_UNIT
+from deskside.steps.directory import has_directory
 from deskside.steps.findings import fine, not_run
 from deskside.steps.judging import JUDGES, Heard, Judge, Probe
 from deskside.steps.names import serves_addresses
@@ -52,6 +55,7 @@ def probes(site: Site, platform: Platform) -> list[Probe]:
         *_nas_probes(site, hosts),
         *_setting_probes(hosts),
         *_dhcp_probes(site, hosts),
+        *_directory_probes(site, hosts),
         *_name_probes(site, hosts),
     ]
 
@@ -133,6 +137,22 @@ def _dhcp_probes(site: Site, hosts: Mapping[str, Host]) -> Iterator[Probe]:
         if card and serves_addresses(site, host.spec) and not listens(host.facts, DHCP_PORT):
             question: Json = {"interface": card.name, "seconds": OFFER_SECONDS}
             yield Probe("dhcp", name, script("dhcp_probe.py", question, 20.0))
+
+
+THEIR_DIRECTORY = """
+[ ! -e "$1" ] || exit 0
+systemctl is-active --quiet slapd.service && echo "slapd.service runs"
+[ ! -e /etc/ldap/slapd.d/cn=config.ldif ] || echo "/etc/ldap/slapd.d has its settings"
+exit 0
+"""
+
+
+def _directory_probes(site: Site, hosts: Mapping[str, Host]) -> Iterator[Probe]:
+    """Before ours is set up there: whether somebody else's directory is."""
+    for name, host in hosts.items():
+        if has_directory(site, host.spec):
+            unit = f"{UNIT_DIRECTORY}/{DIRECTORY_UNIT}"
+            yield Probe("directory host", name, ReadOutput(("sh", "-c", THEIR_DIRECTORY, "sh", unit)))
 
 
 def _name_probes(site: Site, hosts: Mapping[str, Host]) -> Iterator[Probe]:
