@@ -188,6 +188,10 @@ def test_nodes_that_are_late_are_waited_for() -> None:
     assert [next(word for word in argv if word.startswith("--for")) for argv in waits] == [
         *("--for=create", "--for=condition=Ready")
     ], "a node that is not registered yet is waited for, too"
+    assert [action.attempts > 1 for action in change.actions if isinstance(action, RunCommand)] == [
+        True,
+        False,
+    ]
     assert nodes.difference(UP, Output(0, "ws1 True\nws2 True\nws3 True\n", "")) is None
 
 

@@ -308,13 +308,15 @@ class ReadyNodes:
         if not late:
             return None
         nodes = tuple(f"node/{name}" for name in late)
-        # A kubelet that has just joined may not have registered its node yet: without one, `wait` gives up.
+        # A kubelet that has just joined may not have registered its node yet: without one, `wait` gives up,
+        # and of several nodes it waits for the first alone to be made.
         runs = tuple(
             RunCommand(
                 (*KUBECTL, "wait", f"--for={what}", f"--timeout={self.timeout}s", *nodes),
                 timeout=self.timeout + 10.0,
+                attempts=attempts,
             )
-            for what in ("create", "condition=Ready")
+            for what, attempts in (("create", 30), ("condition=Ready", 1))
         )
         summary = f"wait until {', '.join(late)} {'is' if len(late) == 1 else 'are'} ready"
         return Change(self.subject, summary, runs)
