@@ -9,8 +9,8 @@ from rack.platforms import OnRack, needs_root
 
 pytestmark = [pytest.mark.rack, needs_root]
 
-IDLE = {"host_login", "join_servers", "records"}
-"""Steps that have nothing to do on this rack: it has one server, and a name server of its own."""
+IDLE = {"directory", "host_login", "join_servers", "records"}
+"""Steps with nothing to do on this rack: one server, a name server of its own, and the NAS's directory."""
 
 
 def test_a_bring_up_is_killed_inside_every_step_and_ends(platform: OnRack, brought: BringUp) -> None:
