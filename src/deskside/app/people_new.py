@@ -17,8 +17,8 @@ GROUP_NAME = r"[A-Za-z][A-Za-z0-9._-]{0,62}"
 _KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp\d+|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( .*)?")
 
 
-def new_person(  # noqa: PLR0917
-    site: Site, name: str, full_name: str, mail: str, groups: tuple[str, ...], key: Path | None
+def new_person(
+    site: Site, name: str, *, full_name: str, mail: str, groups: tuple[str, ...], key: Path | None
 ) -> NewPerson:
     """Somebody without a password yet. Raises UsageError with everything that is wrong."""
     faults = {

@@ -145,7 +145,7 @@ def user_add(  # noqa: PLR0917
     from deskside.app.people_new import new_person
 
     workspace = open_workspace(ctx)
-    person = new_person(workspace.site, name, full_name, mail, groups, key)
+    person = new_person(workspace.site, name, full_name=full_name, mail=mail, groups=groups, key=key)
 
     async def work(found: People, roster: Roster) -> NewPerson:
         from deskside.app.people_new import fit
