@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -138,13 +139,11 @@ class Release:
 
 
 @dataclass(frozen=True)
-class ClusterSecret:
-    """A Secret of random values that the cluster alone knows; made once, never changed, never read."""
+class _OneSecret(ABC):
+    """A Secret of which the values are never read."""
 
     namespace: str
     name: str
-    keys: Mapping[str, int]
-    """Key -> number of random bytes (written as hex)."""
 
     @property
     def subject(self) -> str:
@@ -153,13 +152,13 @@ class ClusterSecret:
 
     @property
     def asks(self) -> ReadOutput:
-        """Names of the keys that are there; the template keeps the values out of the answer."""
-        keys = 'go-template={{range $key, $value := .data}}{{$key}}{{"\\n"}}{{end}}'
+        """What can be known of it without its values; the template keeps them out of the answer."""
         names = ("secret", self.name, "-n", self.namespace)
-        return ReadOutput((*KUBECTL, "get", *names, "--ignore-not-found", "-o", keys))
+        template = f"go-template={self._template}"
+        return ReadOutput((*KUBECTL, "get", *names, "--ignore-not-found", "-o", template))
 
     async def plan(self, host: HostReader) -> Change | Deferred | None:
-        """Make the keys that are missing."""
+        """Bring it to what is wanted."""
         return self.difference(*await host.read(READY, self.asks))
 
     def difference(self, ready: Output, found: Output) -> Change | Deferred | None:
@@ -168,7 +167,33 @@ class ClusterSecret:
             return Deferred(self.subject, CLUSTER_DOWN)
         if found.status != 0:
             raise StepFailed(f"{self.subject} cannot be looked at: {_last_line(found.stderr)}")
-        missing = sorted(set(self.keys) - set(found.stdout.split()))
+        return self._change(found.stdout)
+
+    @property
+    @abstractmethod
+    def _template(self) -> str:
+        """Of Go; what it prints is handed to `_change`."""
+
+    @abstractmethod
+    def _change(self, said: str) -> Change | None:
+        """The change where what was found is not what is wanted."""
+
+
+@dataclass(frozen=True)
+class ClusterSecret(_OneSecret):
+    """A Secret of random values that the cluster alone knows; made once, never changed, never read."""
+
+    keys: Mapping[str, int]
+    """Key -> number of random bytes (written as hex)."""
+
+    @property
+    def _template(self) -> str:
+        """Names of the keys that are there."""
+        return '{{range $key, $value := .data}}{{$key}}{{"\\n"}}{{end}}'
+
+    def _change(self, said: str) -> Change | None:
+        """Make the keys that are missing."""
+        missing = sorted(set(self.keys) - set(said.split()))
         if not missing:
             return None
         action = MakeClusterSecret(self.namespace, self.name, self.keys)
@@ -176,48 +201,32 @@ class ClusterSecret:
 
 
 @dataclass(frozen=True)
-class KnownSecret:
+class KnownSecret(_OneSecret):
     """A Secret whose values Deskside was given; compared by a digest that stands beside them, never read."""
 
-    namespace: str
-    name: str
     data: Mapping[str, Secret]
-
-    @property
-    def subject(self) -> str:
-        """`secret NAMESPACE/NAME`."""
-        return f"secret {self.namespace}/{self.name}"
 
     @property
     def digest(self) -> str:
         """SHA-256 of keys and values; for whoever has to start anew when they change."""
-        plain = {key: value.reveal() for key, value in self.data.items()}
-        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self._plain, sort_keys=True).encode()).hexdigest()
 
     @property
-    def asks(self) -> ReadOutput:
+    def _plain(self) -> dict[str, str]:
+        return {key: value.reveal() for key, value in self.data.items()}
+
+    @property
+    def _template(self) -> str:
         """The digest that stands beside the values."""
-        mark = "go-template={{range $key, $value := .metadata.annotations}}" + (
-            f'{{{{if eq $key "{MARK}"}}}}{{{{$value}}}}{{{{end}}}}{{{{end}}}}'
-        )
-        names = ("secret", self.name, "-n", self.namespace)
-        return ReadOutput((*KUBECTL, "get", *names, "--ignore-not-found", "-o", mark))
+        annotations = "{{range $key, $value := .metadata.annotations}}"
+        return f'{annotations}{{{{if eq $key "{MARK}"}}}}{{{{$value}}}}{{{{end}}}}{{{{end}}}}'
 
-    async def plan(self, host: HostReader) -> Change | Deferred | None:
+    def _change(self, said: str) -> Change | None:
         """Write it where it is not there or another one."""
-        return self.difference(*await host.read(READY, self.asks))
-
-    def difference(self, ready: Output, found: Output) -> Change | Deferred | None:
-        """The change, from the two answers. Raises StepFailed when the question failed."""
-        if ready.status != 0:
-            return Deferred(self.subject, CLUSTER_DOWN)
-        if found.status != 0:
-            raise StepFailed(f"{self.subject} cannot be looked at: {_last_line(found.stderr)}")
-        if found.stdout.strip() == self.digest:
+        if said.strip() == self.digest:
             return None
         metadata = {"name": self.name, "namespace": self.namespace, "annotations": {MARK: self.digest}}
-        plain = {key: value.reveal() for key, value in self.data.items()}
-        body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": plain}
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": self._plain}
         run = RunCommand((*APPLY, "-f", "-"), Secret(json.dumps(body)), timeout=60.0)
         summary = f"write {', '.join(sorted(self.data))}" if self.data else "write (empty)"
         return Change(self.subject, summary, (run,))
