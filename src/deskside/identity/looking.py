@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from deskside.identity.programs import program
 from deskside.model.finding import Finding, Outcome
-from deskside.model.query import Output, ReadOutput
+from deskside.model.query import Output, ReadOutput, object_of
 from deskside.site.directory import LdapDirectory
 from deskside.site.secrets import Secret
 
@@ -47,7 +47,7 @@ def _entries(directory: LdapDirectory) -> Iterator[str]:
 def look_findings(directory: LdapDirectory, output: Output) -> tuple[Finding, ...]:
     """What the answers mean: everything that is wrong at once, or one finding that all is well."""
     assert directory.reader is not None
-    found = _answer(output)
+    found = object_of(output)
     if found is None:
         why = (
             "ldapsearch is not installed there yet, apply installs it"
@@ -71,14 +71,6 @@ def look_findings(directory: LdapDirectory, output: Output) -> tuple[Finding, ..
             Outcome.OK, f"{directory.reader} reads the base, {len(directory.admins)} admins and the rule"
         ),
     )
-
-
-def _answer(output: Output) -> Mapping[str, object] | None:
-    try:
-        found = json.loads(output.stdout) if output.status == 0 else None
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _refused(directory: LdapDirectory, status: int, said: str) -> Finding:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from deskside.identity.ldap import address_of, is_authority
 from deskside.model.finding import Finding, Outcome
 from deskside.model.platform import Given
-from deskside.model.query import Output, ReadOutput
+from deskside.model.query import Output, ReadOutput, object_of
 from deskside.site.schema import Identity, Site
 from deskside.site.secrets import Secret
 
@@ -47,7 +47,7 @@ def provider_findings(
 ) -> tuple[Finding, ...]:
     """What the answers mean: everything that is wrong at once, or one finding that all is well."""
     identity = site.identity
-    found = _answer(output)
+    found = object_of(output)
     if found is None:
         return (
             _finding(Outcome.FAILED, "the provider was not asked: the server gave no answer", "run it again"),
@@ -65,14 +65,6 @@ def provider_findings(
         return (*wrong, *client)
     message = f"{identity.issuer} answers, with the paths and scopes that the hub uses, and knows the client"
     return (_finding(Outcome.OK, message, ""),)
-
-
-def _answer(output: Output) -> Mapping[str, object] | None:
-    try:
-        found = json.loads(output.stdout) if output.status == 0 else None
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _unreachable(identity: Identity, given: Given, error: str) -> Finding:

@@ -10,7 +10,7 @@ from deskside.errors import Busy, DesksideError, StepFailed, UsageError
 from deskside.identity.programs import program
 from deskside.model.action import RunCommand
 from deskside.model.platform import Given
-from deskside.model.query import Json, ReadOutput
+from deskside.model.query import Json, Output, ReadOutput, object_of
 from deskside.site.directory import LdapDirectory
 from deskside.site.schema import Site
 from deskside.site.secrets import Secret
@@ -98,11 +98,8 @@ def _connection(
 
 def answered(printed: str, status: int | None, where: str) -> Mapping[str, object]:
     """What the program printed. Raises DesksideError with the directory's refusal in plain words."""
-    try:
-        found = json.loads(printed) if status == 0 else None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
+    found = object_of(Output(status, printed, ""))
+    if found is None:
         if status == 127:
             raise StepFailed(f"{where} has no ldap-utils yet", hint="run: deskside apply")
         raise StepFailed(

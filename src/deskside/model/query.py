@@ -7,6 +7,7 @@ A new kind of question is a class here, and one function of the same `op` there.
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeAlias, TypeVar
@@ -90,6 +91,15 @@ class Output:
     status: int | None
     stdout: str
     stderr: str
+
+
+def object_of(output: Output) -> Mapping[str, object] | None:
+    """The JSON object that a program printed; None when it printed none."""
+    try:
+        found = json.loads(output.stdout) if output.status == 0 else None
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 @dataclass(frozen=True)

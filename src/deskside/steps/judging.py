@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 
 from deskside.model.finding import Finding
 from deskside.model.platform import Platform
-from deskside.model.query import Output, ReadOutput
+from deskside.model.query import Output, ReadOutput, object_of
 from deskside.resources.disks import WIPE_HINT, DataDisk
 from deskside.site.schema import DataDevice, Site
 from deskside.steps.baseline import INOTIFY, wanted_sysctls
@@ -58,15 +58,6 @@ def said_by(output: Output) -> str:
         return "it ran out of time"
     lines = (output.stderr or output.stdout).strip().splitlines()
     return lines[-1] if lines else f"exit status {output.status}"
-
-
-def object_of(output: Output) -> Mapping[str, object] | None:
-    """The JSON object that a program printed; None when it printed none."""
-    try:
-        found = json.loads(output.stdout) if output.status == 0 else None
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def addresses(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Finding]:

@@ -12,10 +12,10 @@ from ipaddress import IPv4Address
 
 from deskside.model.finding import Finding
 from deskside.model.platform import Host, Platform
-from deskside.model.query import Json
+from deskside.model.query import Json, object_of
 from deskside.site.schema import Dhcp, Site
 from deskside.steps.findings import failed, not_run, warning
-from deskside.steps.judging import Heard, Judge, Probe, object_of, offers_in, said_by, wrong_names
+from deskside.steps.judging import Heard, Judge, Probe, offers_in, said_by, wrong_names
 from deskside.steps.network import DEFAULT_MTU
 from deskside.steps.probes import script
 from deskside.steps.resolving import names_question

@@ -6,12 +6,11 @@ what else stands in the zone stays.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from deskside.model.platform import Host, Platform
-from deskside.model.query import Output
+from deskside.model.query import Output, object_of
 from deskside.model.resource import Resource
 from deskside.model.step import step
 from deskside.resources.command import Command
@@ -59,11 +58,8 @@ def wanted_records(site: Site) -> Iterator[Record]:
 
 def all_there(wanted: tuple[Record, ...], output: Output) -> bool:
     """Whether the name server already says so; a server that says nothing does not."""
-    try:
-        found = json.loads(output.stdout) if output.status == 0 else None
-    except ValueError:
-        return False
-    return isinstance(found, dict) and all(found.get(asked) == [value] for _, _, value, asked in wanted)
+    found = object_of(output)
+    return found is not None and all(found.get(asked) == [value] for _, _, value, asked in wanted)
 
 
 def update_script(site: Site, wanted: tuple[Record, ...], key: Secret) -> Secret:

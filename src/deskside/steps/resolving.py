@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from deskside.model.query import Json, Output, ReadOutput
+from deskside.model.query import Json, Output, ReadOutput, object_of
 from deskside.site.schema import Site
 from deskside.steps.names import APPS
 
@@ -38,11 +38,8 @@ def names_question(site: Site) -> ReadOutput:
 
 def wrong_answers(site: Site, output: Output) -> Iterator[str]:
     """What the server said that the site file does not, one phrase each; one phrase where it is silent."""
-    try:
-        found = json.loads(output.stdout) if output.status == 0 else None
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
+    found = object_of(output)
+    if found is None:
         yield f"the name server {site.dns_server} could not be asked"
         return
     if all(answer is None for answer in found.values()):
@@ -51,5 +48,5 @@ def wrong_answers(site: Site, output: Output) -> Iterator[str]:
     for asked, wanted in expected_answers(site).items():
         answer = found.get(asked)
         if answer != [wanted]:
-            said = ", ".join(answer) if answer else "nothing"
+            said = ", ".join(map(str, answer)) if isinstance(answer, list) and answer else "nothing"
             yield f"{asked} leads to {said} instead of {wanted}"
