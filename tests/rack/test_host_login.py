@@ -11,48 +11,15 @@ import pytest
 
 from deskside.app.handover import CLOSED_DOOR, DROP_IN
 from deskside.app.host_login import same_person_everywhere
-from deskside.app.workspace import Workspace
-from deskside.catalog import make_platform
-from deskside.hosts.session import connect
 from deskside.lab import nas
-from deskside.model.artifact import Locked
-from deskside.model.facts import Facts
-from deskside.model.query import ReadFacts
-from deskside.model.resource import Change
 from deskside.site.secrets import Secret
 from deskside.steps.host_login import CONFIG, DOOR, STALE_SECONDS, SUDOERS, host_login
+from rack.carrying import carried_out, working_on
 from rack.platforms import OnRack, needs_root
 
 pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(600)]
 
 HOSTS = ("ws1", "ws2")
-
-
-async def _carried_out(rack: OnRack, name: str, *, verify: str = "") -> list[str]:
-    workspace = Workspace.open(rack.site_file)
-    site = workspace.site
-
-    async def nothing(_: Locked) -> object:
-        raise AssertionError("this step sends nothing")
-
-    keys = (site, workspace.pins, nothing)
-    async with await connect(site.host(name), *keys, folder=workspace.folder) as session:  # type: ignore[arg-type]
-        if verify:
-            return [await same_person_everywhere(site, verify, {name: session})]
-        facts = Facts.from_raw(await session.read(ReadFacts(("/", "/var"))))
-        made = make_platform(site, workspace.train, {}, {name: facts}, workspace.given())
-        said = []
-        for resource in host_login.resources(site, made, made.hosts[name]):
-            change = await resource.plan(session)
-            if isinstance(change, Change):
-                said.append(f"{change.subject}: {change.summary}\n{change.diff}")
-                await session.perform(change.actions, title=host_login.title, deadline=300)
-        return said
-
-
-def carried_out(rack: OnRack, name: str) -> list[str]:
-    """Bring a host to what the step wants; what was said of each change."""
-    return asyncio.run(_carried_out(rack, name))
 
 
 def password(rack: OnRack, user: str) -> Secret:
@@ -74,15 +41,15 @@ def opened(contacted: OnRack) -> Iterator[OnRack]:
         contacted.shell(host, "apt-get -qq update")
         contacted.run(host, "tee", DROP_IN, stdin=CLOSED_DOOR)
         contacted.shell(host, f"echo {nas_address} nas.{contacted.rack.layout.domain} >> /etc/hosts")
-        said = carried_out(other, host)
+        said = carried_out(other, host, host_login)
         assert password(other, "cyd").reveal() not in "".join(said)
-        assert carried_out(other, host) == []
+        assert carried_out(other, host, host_login) == []
     try:
         yield other
     finally:
         for host in HOSTS:
-            assert carried_out(contacted, host) == ["login of the directory's people: end it\n"]
-            assert carried_out(contacted, host) == []
+            assert carried_out(contacted, host, host_login) == ["login of the directory's people: end it\n"]
+            assert carried_out(contacted, host, host_login) == []
             for gone in (CONFIG, SUDOERS, DOOR):
                 assert not contacted.run(host, "test", "-e", gone, check=False).ok
             contacted.shell(host, f"rm {DROP_IN} && systemctl reload ssh")
@@ -106,14 +73,18 @@ def by_password(rack: OnRack, host: str, user: str, command: str, secret: Secret
     return asyncio.run(entered())
 
 
+async def same_person(rack: OnRack, host: str) -> str:
+    async with working_on(rack, host) as (workspace, session):
+        return await same_person_everywhere(workspace.site, "ann", {host: session})
+
+
 def test_one_person_is_the_same_user_everywhere(opened: OnRack) -> None:
     for host in HOSTS:
         assert by_password(opened, host, "ann", "id -u; pwd; stat -c %U .").split() == [
             *("1026", "/home/ann", "ann")
         ]
         assert "ai" in by_password(opened, host, "ann", "id -Gn").split()
-        said = asyncio.run(_carried_out(opened, host, verify="ann"))
-        assert said == ["ann is user 1026 on 1 hosts"]
+        assert asyncio.run(same_person(opened, host)) == "ann is user 1026 on 1 hosts"
 
 
 def test_who_may_not_use_the_hub_may_not_log_in_either(opened: OnRack) -> None:

@@ -13,18 +13,12 @@ import pytest
 
 from deskside.app.own_secrets import FOLDER
 from deskside.app.workspace import Workspace
-from deskside.catalog import make_platform
-from deskside.hosts.session import connect
 from deskside.lab.process import Ran
-from deskside.model.artifact import Locked
-from deskside.model.facts import Facts
-from deskside.model.query import ReadFacts
-from deskside.model.resource import Change
-from deskside.model.step import Step
 from deskside.site.schema import Site
 from deskside.steps.directory import BACKUPS, PROGRAM, TIMER, UNIT, directory
 from deskside.steps.directory_settings import CONFIG, DATABASE
 from deskside.steps.host_login import host_login
+from rack.carrying import carried_out
 from rack.platforms import OnRack, needs_root
 
 pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(600)]
@@ -38,31 +32,6 @@ DEBIAN_FRONTEND=noninteractive apt-get -qq purge --auto-remove slapd sssd-ldap >
 rm -rf /var/lib/ldap /etc/ldap/deskside /etc/ldap/slapd.d /var/lib/deskside/directory /opt/deskside /home/ann
 sed -i '/# for the directory$/d' /etc/hosts
 """
-
-
-async def _carried_out(rack: OnRack, name: str, step: Step) -> list[str]:
-    workspace = Workspace.open(rack.site_file)
-    site = workspace.site
-
-    async def nothing(_: Locked) -> object:
-        raise AssertionError("this step sends nothing")
-
-    keys = (site, workspace.pins, nothing)
-    async with await connect(site.host(name), *keys, folder=workspace.folder) as session:  # type: ignore[arg-type]
-        facts = Facts.from_raw(await session.read(ReadFacts(("/", "/var"))))
-        made = make_platform(site, workspace.train, {}, {name: facts}, workspace.given())
-        said = []
-        for resource in step.resources(site, made, made.hosts[name]):
-            change = await resource.plan(session)
-            if isinstance(change, Change):
-                said.append(f"{change.subject}: {change.summary}\n{change.diff}")
-                await session.perform(change.actions, title=step.title, deadline=300)
-        return said
-
-
-def carried_out(rack: OnRack, name: str, step: Step = directory) -> list[str]:
-    """Bring a host to what a step wants; what was said of each change."""
-    return asyncio.run(_carried_out(rack, name, step))
 
 
 @dataclass(frozen=True)
@@ -146,9 +115,9 @@ def own(contacted: OnRack) -> Iterator[Asked]:
             file.read_text().strip() for file in sorted((other.rack.folder).glob(f"{FOLDER}/*.secret"))
         ]
         for host in HOSTS:
-            said = carried_out(other, host)
+            said = carried_out(other, host, directory)
             assert not any(secret in "".join(said) for secret in secrets)
-            assert carried_out(other, host) == []
+            assert carried_out(other, host, directory) == []
         for number, name in enumerate(PASSWORDS, 20001):
             asked.change(person(asked, name, number))
         asked.change(joins(asked, "ann", "ai") + joins(asked, "bob", "users"))
@@ -157,8 +126,8 @@ def own(contacted: OnRack) -> Iterator[Asked]:
     finally:
         for host in HOSTS:
             carried_out(contacted, host, host_login)
-            carried_out(contacted, host)
-            assert carried_out(contacted, host) == []
+            carried_out(contacted, host, directory)
+            assert carried_out(contacted, host, directory) == []
             contacted.shell(host, PURGE)
 
 
@@ -231,9 +200,9 @@ def test_what_is_lost_comes_back_and_people_are_left_alone(own: Asked) -> None:
     own.rack.run("ws1", "ldapdelete", *AS_ROOT, f"cn=administrators,cn=groups,{own.base}")
     reader = f"dn: cn=reader,cn=services,{own.base}\nchangetype: modify\nreplace: userPassword\n"
     own.change(f"{reader}userPassword: somebody-elses\n")
-    (said,) = carried_out(own.rack, "ws1")
+    (said,) = carried_out(own.rack, "ws1", directory)
     assert "add cn=administrators,cn=groups; set the password of cn=reader,cn=services" in said
-    assert carried_out(own.rack, "ws1") == []
+    assert carried_out(own.rack, "ws1", directory) == []
     people = [entry for entry in before.split("\n\n") if "uidNumber" in entry]
     assert len(people) == 2
     after = own.held("ws1")
@@ -292,7 +261,7 @@ def test_a_backup_brings_back_a_directory_that_is_lost(own: Asked) -> None:
         *(("ws1", True, 2, True), ("ws2", True, 2, True)),
     ]
     assert name in own.rack.deskside("directory", "backups").out
-    assert carried_out(own.rack, "ws1") == []
+    assert carried_out(own.rack, "ws1", directory) == []
 
 
 def test_a_restore_that_is_killed_leaves_a_directory_that_answers(own: Asked) -> None:
