@@ -50,8 +50,9 @@ def group_list(ctx: click.Context, as_json: bool) -> None:
 @group.command("add")
 @click.argument("name")
 @click.argument("users", nargs=-1)
+@as_json
 @click.pass_context
-def group_add(ctx: click.Context, name: str, users: tuple[str, ...]) -> None:
+def group_add(ctx: click.Context, name: str, users: tuple[str, ...], as_json: bool) -> None:
     """Make a group, with members where you name some.
 
     \b
@@ -63,19 +64,22 @@ def group_add(ctx: click.Context, name: str, users: tuple[str, ...]) -> None:
 
     if fault := group_fault(name):
         raise UsageError(fault, hint="use letters, digits, '.', '_' and '-', a letter first")
+    members = tuple(dict.fromkeys(users))
 
     async def work(found: People, roster: Roster) -> None:
-        await found.add_group(roster, name, users)
+        await found.add_group(roster, name, members)
 
     change(ctx, work)
-    click.echo(f"the group {name} was made")
+    made = {"added": [name], "members": members}
+    click.echo(json.dumps(made) if as_json else f"the group {name} was made")
 
 
 @group.command("remove")
 @click.argument("name")
 @yes
+@as_json
 @click.pass_context
-def group_remove(ctx: click.Context, name: str, yes: bool) -> None:
+def group_remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> None:
     """Remove a group. Its people stay.
 
     \b
@@ -95,28 +99,34 @@ def group_remove(ctx: click.Context, name: str, yes: bool) -> None:
         await found.remove_group(target)
 
     change(ctx, work, workspace)
-    click.echo(f"the group {name} was removed")
+    click.echo(json.dumps({"removed": [{"name": name}]}) if as_json else f"the group {name} was removed")
 
 
 @group.command("join")
 @click.argument("name", metavar="GROUP")
 @click.argument("users", nargs=-1, required=True)
+@as_json
 @click.pass_context
-def group_join(ctx: click.Context, name: str, users: tuple[str, ...]) -> None:
+def group_join(ctx: click.Context, name: str, users: tuple[str, ...], as_json: bool) -> None:
     """Put people into a group: all of them, or none.
 
     \b
     Example:
       deskside group join ai dan eve
     """
+    members = tuple(dict.fromkeys(users))
 
     async def work(found: People, roster: Roster) -> tuple[str, ...]:
         from deskside.app.people import found_group
 
-        return await found.join(roster, found_group(roster, name), tuple(dict.fromkeys(users)))
+        return await found.join(roster, found_group(roster, name), members)
 
     fresh = change(ctx, work)
-    click.echo(f"{', '.join(fresh)} joined {name}" if fresh else f"all were in {name} already")
+    if as_json:
+        there = [one for one in members if one not in fresh]
+        click.echo(json.dumps({"group": name, "joined": fresh, "there": there}))
+    else:
+        click.echo(f"{', '.join(fresh)} joined {name}" if fresh else f"all were in {name} already")
 
 
 @group.command("leave")

@@ -145,7 +145,8 @@ def user_add(  # noqa: PLR0917
     from deskside.app.people_new import new_person
 
     workspace = open_workspace(ctx)
-    person = new_person(workspace.site, name, full_name=full_name, mail=mail, groups=groups, key=key)
+    chosen = tuple(dict.fromkeys(groups))
+    person = new_person(workspace.site, name, full_name=full_name, mail=mail, groups=chosen, key=key)
 
     async def work(found: People, roster: Roster) -> NewPerson:
         from deskside.app.people_new import fit
@@ -177,8 +178,9 @@ def _password(name: str, file: Path | None) -> Secret:
 @user.command("passwd")
 @click.argument("name")
 @password_file
+@as_json
 @click.pass_context
-def user_passwd(ctx: click.Context, name: str, password_file: Path | None) -> None:
+def user_passwd(ctx: click.Context, name: str, password_file: Path | None, as_json: bool) -> None:
     """Set somebody's password. The directory's own policy decides whether it is good enough.
 
     \b
@@ -194,7 +196,7 @@ def user_passwd(ctx: click.Context, name: str, password_file: Path | None) -> No
         await found.set_password(roster, name, _password(name, password_file))
 
     change(ctx, work)
-    click.echo(f"{name} has a new password")
+    click.echo(json.dumps({"changed": [name]}) if as_json else f"{name} has a new password")
 
 
 @user.command("remove")
