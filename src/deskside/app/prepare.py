@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from deskside.app.needs import Needs
 from deskside.app.workspace import Workspace
 from deskside.catalog import make_platform, wanted_artifacts
 from deskside.errors import DesksideError, Unreachable
@@ -57,7 +58,10 @@ async def prepared(
     from deskside.hosts.session import open_sessions
 
     site = workspace.site
-    given, dns_key = workspace.given(), workspace.dns_key()
+    needs = Needs(workspace.path)
+    given = workspace.given_by(needs)
+    dns_key = needs.take("network.dns.tsig.secret", workspace.dns_key, None)
+    needs.settle()
     wanted = wanted_artifacts(site, workspace.train)
     opened = await open_sessions(
         site, workspace.pins, store.file, report, folder=workspace.folder, bootstrap=settle

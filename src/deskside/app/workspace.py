@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from base64 import b64decode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import scrypt, sha256
 from pathlib import Path
 from typing import Literal
 
+from deskside.app.needs import Needs
 from deskside.app.own_secrets import own_secrets
 from deskside.errors import Problem, SiteError
 from deskside.model.artifact import ArtifactSource
@@ -85,21 +86,31 @@ class Workspace:
 
     def given(self) -> Given:
         """What the directory is reached with. Raises SiteError, which quotes no secret."""
-        identity = self.site.identity
+        needs = Needs(self.path)
+        found = self.given_by(needs)
+        needs.settle()
+        return found
 
-        def resolved(source: SecretSource | None) -> Secret | None:
-            return source.resolve(self.folder) if source else None
+    def given_by(self, needs: Needs) -> Given:
+        """The same, where more is needed than this: what is missing is kept there."""
+        identity = self.site.identity
+        break_glass = needs.take("identity.break_glass.password", self._break_glass, "")
+
+        def secret(field: str, source: SecretSource | None) -> Secret | None:
+            return needs.take(field, lambda: source.resolve(self.folder), None) if source else None
 
         if identity.kind == "openldap":
             # Made at the first plan, found again at every other one.
-            made = own_secrets(self.site, self.folder)
-            return Given(ca=made.ca, reader=made.reader, own=made.own, break_glass=self._break_glass())
+            made = needs.take("identity", lambda: own_secrets(self.site, self.folder), None)
+            own = Given(ca=made.ca, reader=made.reader, own=made.own) if made else Given()
+            return replace(own, break_glass=break_glass)
+        bind, manager = identity.bind, identity.manager
         return Given(
-            ca=self._authority(),
-            reader=resolved(identity.bind.password if identity.bind else None),
-            manager=resolved(identity.manager.password if identity.manager else None),
-            client=resolved(identity.client_secret),
-            break_glass=self._break_glass(),
+            ca=needs.take("identity.ca.file", self._authority, ""),
+            reader=secret("identity.bind.password", bind.password if bind else None),
+            manager=secret("identity.manager.password", manager.password if manager else None),
+            client=secret("identity.client_secret", identity.client_secret),
+            break_glass=break_glass,
         )
 
     def _authority(self) -> str:
@@ -111,8 +122,9 @@ class Workspace:
         try:
             text = path.read_text(encoding="ascii")
         except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
             raise SiteError(
-                f"identity.ca.file: {path} cannot be read: {error}",
+                f"identity.ca.file: {path} cannot be read: {reason}",
                 hint="put the certificate of the authority there, as PEM",
             ) from None
         if "-----BEGIN CERTIFICATE-----" not in text:

@@ -12,10 +12,12 @@ from deskside.cli.options import as_json, make_store, on_terminal, open_workspac
 from deskside.errors import CheckFailed
 
 if TYPE_CHECKING:
+    from deskside.app.needs import Needs
     from deskside.app.verify import Login
     from deskside.app.workspace import Workspace
     from deskside.model.finding import Finding
     from deskside.site.schema import Person
+    from deskside.site.secrets import Secret
 
 
 @click.command()
@@ -54,8 +56,7 @@ def verify(ctx: click.Context, as_json: bool) -> None:
     from deskside.ui.findings import finding_line
 
     workspace = open_workspace(ctx)
-    user = _login(workspace, workspace.site.verify.user, "the user")
-    outsider = _login(workspace, workspace.site.verify.outsider, "the outsider")
+    user, outsider = _logins(workspace)
 
     def told(finding: Finding) -> None:
         click.echo(json.dumps(asdict(finding)) if as_json else finding_line(finding))
@@ -72,12 +73,31 @@ def verify(ctx: click.Context, as_json: bool) -> None:
         click.echo(f"all {len(findings)} checks passed")
 
 
-def _login(workspace: Workspace, person: Person | None, who: str) -> Login | None:
+def _logins(workspace: Workspace) -> tuple[Login | None, Login | None]:
+    """The user and the outsider. Raises one error with everything that is missing, before it asks."""
+    from deskside.app.needs import Needs
+
+    people = workspace.site.verify
+    needs = Needs(workspace.path)
+    workspace.given_by(needs)
+    needs.take("network.dns.tsig.secret", workspace.dns_key, None)
+    user = _secret(workspace, needs, people.user, "verify.user.password")
+    outsider = _secret(workspace, needs, people.outsider, "verify.outsider.password")
+    needs.settle()
+    return _login(people.user, user, "the user"), _login(people.outsider, outsider, "the outsider")
+
+
+def _secret(workspace: Workspace, needs: Needs, person: Person | None, field: str) -> Secret | None:
+    source = person.password if person is not None else None
+    return needs.take(field, lambda: source.resolve(workspace.folder), None) if source else None
+
+
+def _login(person: Person | None, password: Secret | None, who: str) -> Login | None:
     from deskside.app.verify import Login
     from deskside.site.secrets import Secret
 
-    if person is not None and person.password is not None:
-        return Login(person.name, person.password.resolve(workspace.folder))
+    if person is not None and password is not None:
+        return Login(person.name, password)
     if not on_terminal():
         return Login(person.name, None) if person is not None else None
     name = person.name if person is not None else click.prompt(f"Name of {who} (empty: skip)", default="")

@@ -55,6 +55,14 @@ def problems(path: Path | str) -> tuple[Problem, ...]:
     return _read(Path(path))[1]
 
 
+def line_of(path: Path, field: str) -> int:
+    """The line of a field, as `identity.ca.file`, or of what is nearest around it; 0 for a file without."""
+    try:
+        return read_document(read_bytes(path)).line(tuple(field.split(".")))
+    except Unreadable:
+        return 0
+
+
 def _read(path: Path) -> tuple[Site | None, tuple[Problem, ...], str]:
     try:
         raw = read_bytes(path)
