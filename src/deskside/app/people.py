@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from deskside.app.needs import Needs
 from deskside.app.prepare import Report
 from deskside.app.workspace import Workspace
 from deskside.errors import DesksideError, StepFailed, UsageError
@@ -36,7 +37,14 @@ from deskside.identity.people import (
 from deskside.identity.people import (
     leaving as out_of,
 )
-from deskside.identity.reaching import Door, answered, changing_door, reading_door
+from deskside.identity.reaching import (
+    Door,
+    answered,
+    changing_door,
+    changing_fault,
+    reading_door,
+    reading_fault,
+)
 from deskside.model.action import RunCommand
 from deskside.model.platform import Given
 from deskside.model.query import Json
@@ -90,10 +98,6 @@ class People:
         found = answered(output.stdout, output.status, session.name)["out"]
         assert isinstance(found, list)
         return make_roster(directory, found, own=self.site.identity.kind == "openldap")
-
-    def may_change(self) -> None:
-        """Raises UsageError where nothing may be changed, with where to do it."""
-        changing_door(self.site, self.given)
 
     async def add(self, roster: Roster, people: Sequence[NewPerson]) -> None:
         """Add all of them or none."""
@@ -235,12 +239,30 @@ def unknown(roster: Roster, name: str) -> UsageError:
     )
 
 
+def may_change(workspace: Workspace) -> None:
+    """Raises UsageError where nothing may be changed, SiteError with all that is missing for a change."""
+    given_for(workspace, changing_fault(workspace.site), "identity.manager")
+
+
+def given_for(workspace: Workspace, fault: UsageError | None, field: str) -> Given:
+    """What the directory is reached with. Raises one error with the fault and all that is missing besides."""
+    if fault is not None and workspace.site.ldap is None:
+        # Nothing that could be written into the site file or beside it helps.
+        raise fault
+    needs = Needs(workspace.path)
+    if fault is not None:
+        needs.lack(field, fault)
+    given = workspace.given_by(needs)
+    needs.settle()
+    return given
+
+
 @asynccontextmanager
 async def people_of(workspace: Workspace, store: Store, report: Report) -> AsyncIterator[People]:
     """Connections to the hosts that lead to the directory and to the hub; closed at the end."""
     from deskside.hosts.session import open_sessions
 
-    site, given = workspace.site, workspace.given()
+    site, given = workspace.site, given_for(workspace, reading_fault(workspace.site), "identity.bind")
     door = reading_door(site, given)
     only = tuple(dict.fromkeys((*door.hosts, *(spec.name for spec in site.servers))))
     opened = await open_sessions(site, workspace.pins, store.file, report, folder=workspace.folder, only=only)

@@ -16,9 +16,8 @@ from deskside.app.by_hand import import_file
 from deskside.app.people import People
 from deskside.app.people_file import ReadPeople, decoded, read_people, roster_problems
 from deskside.app.workspace import Workspace
-from deskside.errors import DesksideError, FileError, Problem, UsageError
+from deskside.errors import DesksideError, FileError, Problem, SiteError, UsageError
 from deskside.identity.people import NewPerson, Roster
-from deskside.identity.reaching import changing_door, reading_door
 from deskside.site.secrets import Secret
 
 LETTERS = "abcdefghjkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
@@ -54,11 +53,28 @@ def read_file(path: Path, workspace: Workspace) -> ReadPeople:
     return ReadPeople((), problems, {}) if problems else read_people(text, str(path), workspace.site)
 
 
-def broken(path: Path, problems: Sequence[Problem]) -> FileError:
-    """The error for a file with problems: all of them, in the order of lines."""
+def broken(path: Path, problems: Sequence[Problem], unasked: DesksideError | None = None) -> FileError:
+    """The error for a file with problems: all of them, in the order of lines.
+
+    `unasked` is why it could not be held against the directory.
+    """
     ordered = sorted(problems, key=lambda one: (one.line, one.field))
     count = f"{len(ordered)} problem{'s' if len(ordered) > 1 else ''}"
-    return FileError(f"{path} has {count}; nobody was imported", problems=ordered)
+    if unasked is None:
+        return FileError(f"{path} has {count}; nobody was imported", problems=ordered)
+    others = unasked.problems if isinstance(unasked, SiteError) else ()
+    return FileError(
+        f"{path} has {count}, and the directory was not asked: {unasked.message}",
+        problems=(*ordered, *others),
+        hint=unasked.hint and f"correct the file; {unasked.hint}",
+    )
+
+
+def refuse_broken(path: Path, found: ReadPeople, roster: Roster | None) -> None:
+    """Raises FileError with every problem of the file, and of the directory where that could be read."""
+    problems = [*found.problems, *(roster_problems(found, str(path), roster) if roster else ())]
+    if problems:
+        raise broken(path, problems)
 
 
 def make_import(found: ReadPeople, path: Path, roster: Roster) -> Import:
@@ -67,9 +83,7 @@ def make_import(found: ReadPeople, path: Path, roster: Roster) -> Import:
     passwords = path.with_name(f"{path.stem}.passwords.csv")
     if not found.problems and len(there) == len(found.people):
         return Import((), there, passwords, ())
-    problems = [*found.problems, *roster_problems(found, str(path), roster)]
-    if problems:
-        raise broken(path, problems)
+    refuse_broken(path, found, roster)
     people = tuple(_complete(one, roster) for one in found.people)
     return Import(people, (), passwords, tuple(one.name for one in found.people if one.password is None))
 
@@ -115,32 +129,11 @@ def write_private(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def may_change(workspace: Workspace) -> UsageError | None:
-    """Why Deskside may not change the directory, or None."""
-    try:
-        changing_door(workspace.site, workspace.given())
-    except UsageError as error:
-        return error
-    return None
-
-
-def may_read(workspace: Workspace) -> bool:
-    """Whether the directory can be read at all."""
-    try:
-        reading_door(workspace.site, workspace.given())
-    except UsageError:
-        return False
-    return workspace.site.ldap is not None
-
-
 def hand_over(workspace: Workspace, path: Path, found: ReadPeople, roster: Roster | None) -> tuple[Path, str]:
     """Write the file for a directory's own import, beside the CSV; where it is, and what to do with it.
 
-    Raises FileError with every problem of the file, and UsageError when such a file is there already.
+    Raises UsageError when such a file is there already.
     """
-    problems = [*found.problems, *(roster_problems(found, str(path), roster) if roster else ())]
-    if problems:
-        raise broken(path, problems)
     group = workspace.site.identity.allow.group
     plain = group.partition("=")[2].partition(",")[0] if group and "=" in group else group
     people = [replace(one, groups=one.groups or ((plain,) if plain else ())) for one in found.people]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from deskside.cli.options import as_json, open_workspace
-from deskside.cli.people import ask, change, just_read, read, show_removed, yes
+from deskside.cli.options import as_json
+from deskside.cli.people import ask, change, just_read, read, show_removed, to_change, yes
 from deskside.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def group_add(ctx: click.Context, name: str, users: tuple[str, ...], as_json: bo
     async def work(found: People, roster: Roster) -> None:
         await found.add_group(roster, name, members)
 
-    change(ctx, work)
+    change(to_change(ctx), work)
     made = {"added": [name], "members": members}
     click.echo(json.dumps(made) if as_json else f"the group {name} was made")
 
@@ -86,7 +86,7 @@ def group_remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> Non
     Example:
       deskside group remove vision
     """
-    workspace = open_workspace(ctx)
+    workspace = to_change(ctx)
     ask(f"Remove the group {name}?", f"deskside group remove {name}", yes)
 
     async def work(found: People, roster: Roster) -> None:
@@ -98,7 +98,7 @@ def group_remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> Non
             raise UsageError(fault, hint="change the site file first")
         await found.remove_group(target)
 
-    change(ctx, work, workspace)
+    change(workspace, work)
     click.echo(json.dumps({"removed": [{"name": name}]}) if as_json else f"the group {name} was removed")
 
 
@@ -121,7 +121,7 @@ def group_join(ctx: click.Context, name: str, users: tuple[str, ...], as_json: b
 
         return await found.join(roster, found_group(roster, name), members)
 
-    fresh = change(ctx, work)
+    fresh = change(to_change(ctx), work)
     if as_json:
         there = [one for one in members if one not in fresh]
         click.echo(json.dumps({"group": name, "joined": fresh, "there": there}))
@@ -147,7 +147,7 @@ def group_leave(ctx: click.Context, name: str, users: tuple[str, ...], as_json: 
 
         return await found.leave(roster, found_group(roster, name), tuple(dict.fromkeys(users)))
 
-    show_removed(list(change(ctx, work)), as_json)
+    show_removed(list(change(to_change(ctx), work)), as_json)
 
 
 COMMANDS: tuple[click.Command, ...] = (group,)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from deskside.cli.options import as_json, make_store, on_terminal, open_workspace, run, say
-from deskside.errors import DesksideError, StepFailed, UsageError
+from deskside.errors import DesksideError, FileError, StepFailed, UsageError
 
 if TYPE_CHECKING:
     from deskside.app.people import People, Removed
+    from deskside.app.people_file import ReadPeople
     from deskside.app.people_import import Import
     from deskside.app.workspace import Workspace
     from deskside.identity.people import NewPerson, Roster
@@ -48,18 +49,21 @@ def read(ctx: click.Context, work: Callable[[People, Roster], Awaitable[T]]) -> 
     return _with_people(open_workspace(ctx), work)
 
 
-def change(
-    ctx: click.Context, work: Callable[[People, Roster], Awaitable[T]], workspace: Workspace | None = None
-) -> T:
-    """Change something, holding the site like a run does. Refused at once where nothing may be changed."""
-    from deskside.app.people_import import may_change
+def to_change(ctx: click.Context) -> Workspace:
+    """The site of a command that changes its directory. Refused at once where nothing may be changed."""
+    from deskside.app.people import may_change
+
+    workspace = open_workspace(ctx)
+    may_change(workspace)
+    return workspace
+
+
+def change(workspace: Workspace, work: Callable[[People, Roster], Awaitable[T]]) -> T:
+    """Change something, holding the site like a run does."""
     from deskside.app.runs import only_run
 
-    found = workspace or open_workspace(ctx)
-    if error := may_change(found):
-        raise error
-    with only_run(found):
-        return _with_people(found, work)
+    with only_run(workspace):
+        return _with_people(workspace, work)
 
 
 def _with_people(workspace: Workspace, work: Callable[[People, Roster], Awaitable[T]]) -> T:
@@ -144,23 +148,23 @@ def user_add(  # noqa: PLR0917
     """
     from deskside.app.people_new import new_person
 
-    workspace = open_workspace(ctx)
-    chosen = tuple(dict.fromkeys(groups))
+    workspace, chosen = to_change(ctx), tuple(dict.fromkeys(groups))
     person = new_person(workspace.site, name, full_name=full_name, mail=mail, groups=chosen, key=key)
+    password = _password_asked(name, password_file)
 
     async def work(found: People, roster: Roster) -> NewPerson:
         from deskside.app.people_new import fit
 
-        fitting = fit(person, roster, _password(name, password_file))
+        fitting = fit(person, roster, password)
         await found.add(roster, [fitting])
         return fitting
 
-    added = change(ctx, work, workspace)
+    added = change(workspace, work)
     said = f"{name} was added" + (f", in {', '.join(added.groups)}" if added.groups else "")
     click.echo(json.dumps({"added": [name], "groups": added.groups}) if as_json else said)
 
 
-def _password(name: str, file: Path | None) -> Secret:
+def _password_asked(name: str, file: Path | None) -> Secret:
     """From the file, or typed twice. Raises UsageError without a terminal, SiteError for a bad file."""
     from deskside.site.secrets import Secret, SecretSource
 
@@ -188,14 +192,12 @@ def user_passwd(ctx: click.Context, name: str, password_file: Path | None, as_js
       deskside user passwd dan
       deskside user passwd dan --password-file dan.secret
     """
+    workspace, password = to_change(ctx), _password_asked(name, password_file)
 
     async def work(found: People, roster: Roster) -> None:
-        from deskside.app.people import found_person
+        await found.set_password(roster, name, password)
 
-        found_person(roster, name)
-        await found.set_password(roster, name, _password(name, password_file))
-
-    change(ctx, work)
+    change(workspace, work)
     click.echo(json.dumps({"changed": [name]}) if as_json else f"{name} has a new password")
 
 
@@ -216,7 +218,7 @@ def user_remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> None
     """
     from deskside.app.people_new import removal_fault
 
-    workspace = open_workspace(ctx)
+    workspace = to_change(ctx)
     if fault := removal_fault(workspace.site, name):
         raise UsageError(fault)
     ask(f"Remove {name} from the directory, and stop desks of {name}?", f"deskside user remove {name}", yes)
@@ -224,7 +226,7 @@ def user_remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> None
     async def work(found: People, roster: Roster) -> Removed:
         return await found.remove(roster, name)
 
-    show_removed([change(ctx, work, workspace)], as_json)
+    show_removed([change(workspace, work)], as_json)
 
 
 def ask(question: str, command: str, yes: bool) -> None:
@@ -273,24 +275,41 @@ def user_import(ctx: click.Context, file: Path, dry_run: bool, as_json: bool) ->
 
     workspace = open_workspace(ctx)
     read_file = people_import.read_file(file, workspace)
-    refused = people_import.may_change(workspace)
-    if read_file.problems and not people_import.may_read(workspace):
-        raise people_import.broken(file, read_file.problems)
-    if refused is not None:
-        roster = _with_people(workspace, just_read) if people_import.may_read(workspace) else None
+    try:
+        done = _imported(workspace, file, read_file, dry_run)
+    except FileError:
+        raise
+    except DesksideError as error:
+        if not read_file.problems:
+            raise
+        # What is wrong with the file is known, whatever keeps the directory from being asked.
+        raise people_import.broken(file, read_file.problems, error) from None
+    _show_import(done, file, dry_run, as_json)
+
+
+def _imported(workspace: Workspace, file: Path, read_file: ReadPeople, dry_run: bool) -> Import:
+    from deskside.app import people_import
+    from deskside.app.people import may_change
+    from deskside.identity.reaching import changing_fault, reading_fault
+
+    if refused := changing_fault(workspace.site):
+        roster = _with_people(workspace, just_read) if reading_fault(workspace.site) is None else None
+        people_import.refuse_broken(file, read_file, roster)
         if dry_run:
             raise refused
         target, how = people_import.hand_over(workspace, file, read_file, roster)
         raise UsageError(f"{refused.message}; {target} was written for its own import", hint=how)
 
-    async def work(found: People, roster: Roster) -> people_import.Import:
+    async def work(found: People, roster: Roster) -> Import:
         wanted = people_import.make_import(read_file, file, roster)
         if wanted.people and not dry_run:
             await people_import.carry_out(found, roster, wanted)
         return wanted
 
-    done = _with_people(workspace, work) if dry_run else change(ctx, work, workspace)
-    _show_import(done, file, dry_run, as_json)
+    if dry_run:
+        return _with_people(workspace, work)
+    may_change(workspace)
+    return change(workspace, work)
 
 
 def _show_import(done: Import, file: Path, dry_run: bool, as_json: bool) -> None:

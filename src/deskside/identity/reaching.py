@@ -41,36 +41,56 @@ class Door:
         return Secret(json.dumps({**json.loads(self.connection.reveal()), "calls": list(calls)}))
 
 
+def reading_fault(site: Site) -> UsageError | None:
+    """Why the directory can never be read with this site file; None where it can."""
+    if site.ldap is None:
+        return UsageError(
+            f"people of {site.identity.issuer} are looked after there; Deskside does not read them",
+            hint="look in the provider's admin console, under Directory, People",
+        )
+    if site.identity.kind == "openldap" or site.ldap.reader or site.ldap.manager:
+        return None
+    return UsageError(
+        "the directory cannot be read: identity.bind names no account",
+        hint="add bind: {dn: DN, password: {file: PATH}} to identity, or manager: likewise",
+    )
+
+
+def changing_fault(site: Site) -> UsageError | None:
+    """Why the directory can never be changed with this site file, and where to do it; None where it can."""
+    if site.ldap is None:
+        return UsageError(
+            f"people of {site.identity.issuer} are looked after there; Deskside does not change them",
+            hint="make the change in the provider's admin console, under Directory, People",
+        )
+    if site.identity.kind == "openldap" or site.ldap.manager:
+        return None
+    synology = site.identity.kind == "synology"
+    where = "DSM, LDAP Server, Manage Users" if synology else "the directory's tools"
+    return UsageError(
+        "Deskside may not change this directory: identity.manager names no account",
+        hint=f"add manager: {{dn: DN, password: {{file: PATH}}}} to identity, or use {where}",
+    )
+
+
 def reading_door(site: Site, given: Given) -> Door:
     """The way in for looking. Raises UsageError where there is none."""
-    if site.ldap is not None and site.identity.kind != "openldap" and given.manager is None:
-        if site.ldap.reader is None or given.reader is None:
-            raise UsageError(
-                "the directory cannot be read: identity.bind names no account",
-                hint="add bind: {dn: DN, password: {file: PATH}} to identity, or manager: likewise",
-            )
-        return Door(_servers(site), _connection(site.ldap, given, site.ldap.servers, reader=True))
-    return changing_door(site, given)
+    if fault := reading_fault(site):
+        raise fault
+    if given.manager is not None or site.identity.kind == "openldap":
+        return changing_door(site, given)
+    assert site.ldap is not None
+    return Door(_servers(site), _connection(site.ldap, given, site.ldap.servers, reader=True))
 
 
 def changing_door(site: Site, given: Given) -> Door:
     """The way in for changes. Raises UsageError with where to make them where there is none."""
-    if site.ldap is None:
-        raise UsageError(
-            f"people of {site.identity.issuer} are looked after there; Deskside does not change them",
-            hint="make the change in the provider's admin console, under Directory, People",
-        )
+    if fault := changing_fault(site):
+        raise fault
     if site.identity.kind == "openldap":
         assert site.identity.on is not None
         return Door((site.identity.on,), Secret(json.dumps({"url": OWN_SOCKET})))
-    if site.identity.manager is None or given.manager is None:
-        where = (
-            "DSM, LDAP Server, Manage Users" if site.identity.kind == "synology" else "the directory's tools"
-        )
-        raise UsageError(
-            "Deskside may not change this directory: identity.manager names no account",
-            hint=f"add manager: {{dn: DN, password: {{file: PATH}}}} to identity, or use {where}",
-        )
+    assert site.ldap is not None
     return Door(_servers(site), _connection(site.ldap, given, site.ldap.servers[:1], reader=False))
 
 
