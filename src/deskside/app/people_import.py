@@ -14,7 +14,7 @@ from pathlib import Path
 
 from deskside.app.by_hand import import_file
 from deskside.app.people import People
-from deskside.app.people_file import ReadPeople, decoded, read_people, roster_problems
+from deskside.app.people_file import FIELDS, ReadPeople, decoded, read_people, roster_problems
 from deskside.app.workspace import Workspace
 from deskside.errors import DesksideError, FileError, Problem, SiteError, UsageError
 from deskside.identity.people import NewPerson, Roster
@@ -46,7 +46,10 @@ def read_file(path: Path, workspace: Workspace) -> ReadPeople:
         with path.open("rb") as file:
             raw = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror or error}",
+            hint=f"name a CSV file that begins with: {','.join(FIELDS)}",
+        ) from None
     if len(raw) > MOST_BYTES:
         raise UsageError(f"{path} has more than {MOST_BYTES >> 20} MiB", hint="split it")
     text, problems = decoded(raw, str(path))
@@ -122,7 +125,10 @@ def write_private(path: Path, text: str) -> None:
     except FileExistsError:
         raise UsageError(f"{path} is there already", hint="move it away, and run the command again") from None
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror or error}") from None
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror or error}",
+            hint="put the CSV file into a folder that you may write to",
+        ) from None
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

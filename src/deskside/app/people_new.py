@@ -38,7 +38,9 @@ def _keys(path: Path) -> tuple[str, ...]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError):
-        raise UsageError(f"{path} cannot be read as a public key") from None
+        raise UsageError(
+            f"{path} cannot be read as a public key", hint="name the file that ends in .pub"
+        ) from None
     found = tuple(line for line in lines if line and not line.startswith("#"))
     if not found or not all(_KEY.fullmatch(line) for line in found):
         raise UsageError(f"{path} holds no public SSH key", hint="name the file that ends in .pub")

@@ -220,7 +220,7 @@ def user_remove(ctx: click.Context, name: str, yes: bool, as_json: bool) -> None
 
     workspace = to_change(ctx)
     if fault := removal_fault(workspace.site, name):
-        raise UsageError(fault)
+        raise UsageError(fault, hint="change the site file first")
     ask(f"Remove {name} from the directory, and stop desks of {name}?", f"deskside user remove {name}", yes)
 
     async def work(found: People, roster: Roster) -> Removed:
