@@ -143,3 +143,25 @@ def test_unknown_costs_are_named_before_a_host_is_asked(deskside: Runner) -> Non
     ran = deskside("-f", EXAMPLE, "apply", "--yes", "--allow", "drain,frob")
     assert ran.status == 2
     assert "--allow frob: costs are none, restart, drain, reboot" in ran.err
+
+
+def test_all_that_is_missing_beside_the_site_file_is_said_at_once(
+    deskside: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BOB_PASSWORD", raising=False)
+    path = tmp_path / "site.yaml"
+    tsig = "provider: router, server: 10.20.0.1, tsig: {name: deskside, secret: {file: dns.key}}"
+    path.write_text(EXAMPLE.read_text().replace("dns: {provider: dnsmasq, on: ws1}", f"dns: {{{tsig}}}"))
+    both = (f"{path}:12: network.dns.tsig.secret: ", ": identity.ca.file: ")
+    for command, more in (
+        ("plan", ()),
+        ("status", ()),
+        ("verify", (": verify.user.password: ", ": verify.outsider.password: a secret is asked from")),
+    ):
+        ran = deskside("-f", path, command)
+        assert (ran.status, ran.out) == (3, "")
+        *problems, error, hint = ran.err.splitlines()
+        assert len(problems) == len(both) + len(more), ran.err
+        assert all(any(words in line for line in problems) for words in (*both, *more)), ran.err
+        assert error == f"error: {path} needs {len(problems)} things that are missing or cannot be used"
+        assert hint == "hint: correct all of them and run the command again"
