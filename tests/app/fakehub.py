@@ -80,6 +80,8 @@ class FakeHub:
     starts: int = 0
     port: int = 0
     sessions: dict[str, str] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=dict)
+    """Token -> user; its id is `id-of-` and the token."""
     spawning: asyncio.Event = field(default_factory=asyncio.Event)
     before: Callable[[Asked], None] = lambda _: None
 
@@ -88,6 +90,8 @@ class FakeHub:
         return f"http://127.0.0.1:{self.port}"
 
     def user(self, asked: Asked) -> str:
+        if by_token(asked):
+            return self.tokens.get(asked.headers["authorization"].removeprefix("token "), "")
         return self.sessions.get(asked.cookies.get("jupyterhub-session-id", ""), "")
 
     def answer(self, asked: Asked) -> Reply:
@@ -97,6 +101,8 @@ class FakeHub:
             return Reply(body=json.dumps({"version": "5.5.0"}))
         if path == "/hub/login":
             return self.log_in(asked) if asked.method == "POST" else self.login_page()
+        if path == "/hub/oauth_login":
+            return Reply(302, headers=[("Location", "https://provider.lab.example/v1/authorize?state=s")])
         if not (name := self.user(asked)):
             return Reply(403 if "/api/" in path else 302, headers=[("Location", "/hub/login")])
         if path in ("/hub/home", "/hub/spawn"):
@@ -132,8 +138,11 @@ class FakeHub:
         return "".join(PROFILE.format(slug=slug(name), name=name) for name in self.profiles)
 
     def api(self, asked: Asked, name: str) -> Reply:
-        if asked.method != "GET" and asked.headers.get("x-xsrftoken") != "hub-token":
+        if asked.method != "GET" and not by_token(asked) and asked.headers.get("x-xsrftoken") != "hub-token":
             return Reply(403, json.dumps({"message": "XSRF"}))
+        if "/tokens/id-of-" in asked.path:
+            self.happened.append("hand back")
+            return Reply(204 if self.tokens.pop(asked.path.partition("id-of-")[2], "") else 404)
         if asked.method == "POST":
             return self.start(asked, name)
         if asked.method == "DELETE":
@@ -156,7 +165,7 @@ class FakeHub:
             return Reply(503)
         if asked.path.endswith("/lab"):
             return Reply(headers=[("Set-Cookie", f"_xsrf=desk-token; Path=/user/{name}/")])
-        if asked.headers.get("x-xsrftoken") != "desk-token":
+        if not by_token(asked) and asked.headers.get("x-xsrftoken") != "desk-token":
             return Reply(403, json.dumps({"message": "XSRF"}))
         return Reply(201, json.dumps({"id": "k1"})) if asked.method == "POST" else Reply(204)
 
@@ -182,6 +191,10 @@ class FakeHub:
         ):
             exec(code, {})
         return out.getvalue()
+
+
+def by_token(asked: Asked) -> bool:
+    return "authorization" in asked.headers
 
 
 def slug(name: str) -> str:

@@ -13,12 +13,13 @@ import pytest
 
 from app.fakehub import WORKERS, Asked, FakeHub, serving
 from deskside.app.closed import closed_to_desks, judged
-from deskside.app.verify import KUBECTL, Acceptance, Login
+from deskside.app.verify import Acceptance, Login
 from deskside.errors import CheckFailed
 from deskside.hosts.fake import FakeHost
 from deskside.model.action import Action, ActionResult
 from deskside.model.finding import Finding, Outcome
 from deskside.model.query import Output
+from deskside.resources.release import KUBECTL
 from deskside.site.load import load
 from deskside.site.schema import Allow, Firewall
 from deskside.site.secrets import Secret
@@ -46,7 +47,7 @@ OK, FAILED, NOT_RUN = Outcome.OK, Outcome.FAILED, Outcome.NOT_RUN
 @pytest.fixture(autouse=True)
 def _nearby(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fake hub's kernel runs on this machine: it tries nothing beyond it."""
-    monkeypatch.setattr("deskside.app.verify.closed_to_desks", lambda _: (("127.0.0.1", 9),))
+    monkeypatch.setattr("deskside.app.desk.closed_to_desks", lambda _: (("127.0.0.1", 9),))
 
 
 @pytest.fixture
@@ -189,7 +190,7 @@ async def test_all_is_well(hub: FakeHub) -> None:
 async def test_a_desk_that_reaches_what_it_should_not(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         places = (("127.0.0.1", 9), listener.getsockname())
-        monkeypatch.setattr("deskside.app.verify.closed_to_desks", lambda _: places)
+        monkeypatch.setattr("deskside.app.desk.closed_to_desks", lambda _: places)
         findings = await outcomes(hub)
     assert seen(findings) == expected(firewall=FAILED)
     assert f"can reach 127.0.0.1:{places[1][1]}" in findings["firewall"].message

@@ -12,7 +12,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +63,14 @@ def assert_said_well(text: str) -> None:
     """No traceback and no fault of ours ever reaches a person."""
     assert "Traceback" not in text, text
     assert "a fault of Deskside" not in text, text
+
+
+def until(what: str, seconds: float, check: Callable[[], bool]) -> None:
+    """Wait until something holds that tells nobody; `what` is said when it does not in time."""
+    end = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < end, what
+        time.sleep(0.5)
 
 
 def folder_for_logs() -> Path:

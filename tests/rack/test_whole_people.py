@@ -16,7 +16,7 @@ import pytest
 from deskside.app.hub import HubUser
 from deskside.site.secrets import Secret
 from deskside.steps.directory import UNIT
-from rack.platforms import OnRack, needs_root
+from rack.platforms import OnRack, needs_root, until
 from rack.test_whole_directory import logs_in, url
 
 pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(600)]
@@ -105,14 +105,6 @@ async def token_of(user: HubUser) -> str:
     answer = await user._call("POST", f"/hub/api/users/{user.name}/tokens", json={"note": "a script"})
     assert answer.status_code == 201, answer.text
     return str(answer.json()["token"])
-
-
-def until(what: str, seconds: float, check: object) -> None:
-    assert callable(check)
-    end = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < end, what
-        time.sleep(0.5)
 
 
 def test_who_was_imported_logs_in_by_the_rule(people: WithPeople) -> None:

@@ -26,6 +26,8 @@ GIVEN = "deskside-given"
 """Secret of what the directory contributes: the hub's environment."""
 SERVICE = "deskside"
 """What Deskside is to the hub when it puts people out: a service with a token."""
+PUT_OUT_SCOPES = ("read:users:name", "read:servers", "delete:servers", "delete:users")
+"""Stop desks, delete people: with them go their tokens and cookies. Nothing else."""
 SECRET_KEYS = {
     "hub.config.JupyterHub.cookie_secret": 32,
     "hub.config.CryptKeeper.keys": 32,
@@ -49,10 +51,9 @@ def hub_values(site: Site, platform: Platform) -> dict[str, object]:
             "extraFiles": _files(login),
             "extraConfig": dict(login.code),
             "services": {SERVICE: {}},
-            # Stop desks, delete people: with them go their tokens and cookies. Nothing else.
             "loadRoles": {
                 SERVICE: {
-                    "scopes": ["read:users:name", "read:servers", "delete:servers", "delete:users"],
+                    "scopes": [*PUT_OUT_SCOPES, *login.scopes],
                     "services": [SERVICE],
                 }
             },

@@ -1,7 +1,8 @@
 """A user's way through JupyterHub's public interface: log in, pick a desk, run a cell.
 
 It does what a browser does, with the same cookies and the same forms, over the address that users have; it
-holds no administrator's token and knows nothing of the cluster.
+holds no administrator's token and knows nothing of the cluster. Where nobody can log in without a browser, it
+does what a script of the person's would do, with a token of the person's own.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class HubUser:
 
         self.name = name
         self._url = url.rstrip("/")
+        self._proof: dict[str, str] = {}
         self._client: httpx.AsyncClient = httpx.AsyncClient(base_url=self._url, timeout=REQUEST_SECONDS)
 
     async def __aenter__(self) -> Self:
@@ -97,9 +99,24 @@ class HubUser:
         """Whether the hub knows this client as the user."""
         return (await self._get("/hub/home")).status_code == 200
 
+    def take(self, token: Secret) -> None:
+        """Be the user by a token from now on."""
+        self._proof = {"Authorization": f"token {token.reveal()}"}
+        self._client.headers.update(self._proof)
+
+    async def status(self) -> int:
+        """HTTP status of what the hub says about the user; 200 when it knows who is asking."""
+        return (await self._call("GET", f"/hub/api/users/{self.name}")).status_code
+
+    async def hand_back(self, token_id: str) -> None:
+        """Make a token worthless. Raises CheckFailed."""
+        answer = await self._call("DELETE", f"/hub/api/users/{self.name}/tokens/{token_id}")
+        if answer.status_code not in (204, 404):
+            raise CheckFailed(f"the token of {self.name} could not be handed back: {_said(answer)}")
+
     async def has_desk(self) -> bool:
         """Whether the user has a desk that runs, starts or stops."""
-        await self._get("/hub/home", follow=True)
+        await self._arrive()
         model = await self._user()
         return bool(model.get("servers") or model.get("pending"))
 
@@ -112,7 +129,7 @@ class HubUser:
 
     async def start(self, slug: str, report: Callable[[str], None]) -> None:
         """Start a desk and wait until it answers. Raises CheckFailed with what the hub last said."""
-        await self._get("/hub/home", follow=True)
+        await self._arrive()
         answer = await self._call("POST", f"/hub/api/users/{self.name}/server", json={"profile": slug})
         if answer.status_code not in (201, 202):
             raise CheckFailed(f"the hub refused to start a desk for {self.name}: {_said(answer)}")
@@ -128,7 +145,7 @@ class HubUser:
         """Stop the desk, and wait until it is gone; nothing when there is none."""
         import asyncio
 
-        await self._get("/hub/home", follow=True)
+        await self._arrive()
         answer = await self._call("DELETE", f"/hub/api/users/{self.name}/server")
         if answer.status_code == 404:
             return
@@ -178,7 +195,7 @@ class HubUser:
 
         url = self._url.replace("http", "ws", 1) + path
         cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in self._cookies_for(path))
-        headers = {"Cookie": cookies, "Origin": self._url}
+        headers = {"Cookie": cookies, "Origin": self._url, **self._proof}
         return connect(url, additional_headers=headers, max_size=None, proxy=None)
 
     async def _progress(self) -> AsyncIterator[tuple[str, bool, bool]]:
@@ -190,6 +207,11 @@ class HubUser:
                     event = json.loads(line.removeprefix("data:"))
                     said = _EVENT_PREFIX.sub("", str(event.get("message") or ""))
                     yield said, bool(event.get("failed")), bool(event.get("ready"))
+
+    async def _arrive(self) -> None:
+        """Get the cookies that the hub's interface wants of a browser."""
+        if not self._proof:
+            await self._get("/hub/home", follow=True)
 
     async def _user(self) -> dict[str, object]:
         answer = await self._call("GET", f"/hub/api/users/{self.name}")

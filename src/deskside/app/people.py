@@ -17,6 +17,7 @@ from deskside.app.prepare import Report
 from deskside.app.workspace import Workspace
 from deskside.errors import DesksideError, StepFailed, UsageError
 from deskside.identity import leaving
+from deskside.identity.hub_programs import IN_HUB
 from deskside.identity.people import (
     Group,
     NewPerson,
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
     from deskside.hosts.session import Session
     from deskside.store.store import Store
 
-HUB = ("exec", "-i", "-n", "jupyterhub", "deployment/hub", "-c", "hub", "--")
 DEADLINE = 400.0
 LATER = "the hub sees it by itself within ten minutes, where identity.bind names an account"
 
@@ -184,7 +184,7 @@ class People:
 
     async def put_out(self, names: Sequence[str]) -> Mapping[str, tuple[str, bool]]:
         """Stop desks and revoke tokens and cookies: what was said of each, and whether it is done."""
-        argv = (*KUBECTL, *HUB, *leaving.forgetting_program())
+        argv = (*KUBECTL, *IN_HUB, *leaving.forgetting_program())
         run = RunCommand(argv, leaving.forgetting_input(names), timeout=DEADLINE)
         reason = "no server answers"
         for spec in self.site.servers:

@@ -1,19 +1,22 @@
 """A look at a log-in that a provider of OpenID Connect does: as far as it goes without a person.
 
 Nobody can fill in a provider's page for somebody with a second factor. That the page comes at all says that
-the provider takes the hub's client, its scopes and its callback.
+the provider takes the hub's client, its scopes and its callback. What comes after it is tried with a
+token that the hub lends.
 """
 
 from __future__ import annotations
 
 from deskside.app.hub import HubUser
 from deskside.errors import CheckFailed
+from deskside.identity.hub_programs import IN_HUB
+from deskside.identity.lending import Lent, lending_answer, lending_input, lending_program
 from deskside.model.query import ReadOutput
 from deskside.model.resource import HostReader
+from deskside.resources.release import KUBECTL
 
 SECONDS = "8"
-NOT_TRIED = "nobody but the person can fill in the provider's page"
-BY_HAND = "log in with a browser, start a desk and run a cell"
+LENDING_SECONDS = 60.0
 
 
 async def leads_to_provider(url: str, server: HostReader) -> str:
@@ -43,3 +46,15 @@ def judged(printed: str, place: str) -> str:
             hint="identity.client_id, the redirect URI and the scopes; see: deskside handout okta",
         )
     return f"the log-in button leads to the provider's page ({place})"
+
+
+async def borrowed(server: HostReader, name: str) -> Lent:
+    """A token of somebody, lent by the hub. Raises CheckFailed.
+
+    It is asked for as a question: what a question is answered stays on no host.
+    """
+    argv = (*KUBECTL, *IN_HUB, *lending_program())
+    output = await server.read(ReadOutput(argv, lending_input(name), timeout=LENDING_SECONDS))
+    if output.status != 0:
+        raise CheckFailed(f"the hub's pod does not answer: {output.stderr.strip()}")
+    return lending_answer(name, output.stdout)

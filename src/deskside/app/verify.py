@@ -1,37 +1,34 @@
 """The acceptance test, as a real user: over the users' address, from a place that is not a node.
 
 Every check ends in a finding. What a check changed (a desk, a cordon, a file) is put back, also when it is
-interrupted. This file knows the order of the checks; how a user talks to the hub is in `hub.py`.
+interrupted. This file knows the order of the checks; the way of one user's desk is in `desk.py`, how a user
+talks to the hub in `hub.py`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
 import secrets
-import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from time import monotonic
 
-from deskside.app.closed import cell_that_tries, closed_to_desks, judged
+from deskside.app.desk import HUB_NAMESPACE, Desk, from_network
 from deskside.app.host_login import same_person_everywhere
-from deskside.app.hub import Choice, HubUser
-from deskside.app.provider_login import BY_HAND, NOT_TRIED, leads_to_provider
+from deskside.app.hub import HubUser
+from deskside.app.provider_login import leads_to_provider
 from deskside.app.resolving import names_resolve
 from deskside.errors import CheckFailed, DesksideError
-from deskside.model.action import RunCommand
 from deskside.model.finding import Finding, Outcome
 from deskside.model.query import ReadOutput
 from deskside.model.resource import HostReader, HostWriter
-from deskside.site.schema import Person, Site
+from deskside.resources.release import KUBECTL
+from deskside.site.schema import Site
 from deskside.site.secrets import Secret
 
-KUBECTL = ("/opt/deskside/bin/kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf")
-HUB_NAMESPACE = "jupyterhub"
-PUT_BACK_SECONDS = 120.0
 AS_USER = ("log in", "profiles", "desk", "cell", "firewall", "home")
+BY_PROVIDER = ("log in", "token", "desk", "cell", "firewall", "home")
+"""Where a provider logs people in: what comes of a password, and its refusals, are seen on its own page."""
 
 
 @dataclass(frozen=True)
@@ -70,27 +67,58 @@ class Acceptance:
         if self.site.identity.host_login and self.user is not None:
             known = self.user.name
             await self._check("host login", lambda: same_person_everywhere(self.site, known, self.hosts))
+        by_provider = self.site.identity.kind == "okta"
         if not await self._check("address", self._address):
-            self._not_run(
-                ("wrong password", "outsider", *AS_USER),
-                "the hub does not answer",
-            )
-            return tuple(self.findings)
-        if self.site.identity.kind == "okta":
-            await self._check("log in", lambda: leads_to_provider(self.url, self.server))
-            rest = tuple(name for name in AS_USER if name != "log in")
-            self._not_run(("wrong password", "outsider", *rest), NOT_TRIED, BY_HAND)
-            return tuple(self.findings)
+            rest = BY_PROVIDER if by_provider else ("wrong password", "outsider", *AS_USER)
+            self._not_run(self._wanted(rest), "the hub does not answer")
+        elif by_provider:
+            await self._by_provider()
+        else:
+            await self._by_password()
+        return tuple(self.findings)
+
+    async def _by_password(self) -> None:
         await self._strangers()
         if self.user is None or self.user.password is None:
             self._not_run(
-                AS_USER,
+                self._wanted(AS_USER),
                 "nobody to log in as",
                 "set verify.user in the site file, or run it on a terminal",
             )
+            return
+        password = self.user.password
+        async with AsyncExitStack() as put_back:
+            desk = Desk(self, await put_back.enter_async_context(HubUser(self.url, self.user.name)), put_back)
+            first = {"log in": lambda: desk.log_in(password), "profiles": desk.profiles}
+            await self._in_turn({**first, **self._at_desk(desk)})
+
+    async def _by_provider(self) -> None:
+        if not await self._check("log in", lambda: leads_to_provider(self.url, self.server)):
+            self._not_run(self._wanted(BY_PROVIDER[1:]), "log in did not pass")
+        elif self.user is None:
+            hint = "set verify.user in the site file: a name is enough"
+            self._not_run(self._wanted(BY_PROVIDER[1:]), "nobody to work as", hint)
         else:
-            await self._as_user(self.user.name, self.user.password)
-        return tuple(self.findings)
+            async with AsyncExitStack() as put_back:
+                user = await put_back.enter_async_context(HubUser(self.url, self.user.name))
+                desk = Desk(self, user, put_back)
+                await self._in_turn({"token": desk.borrow, **self._at_desk(desk)})
+
+    def _at_desk(self, desk: Desk) -> Mapping[str, Callable[[], Awaitable[str]]]:
+        steps = {"desk": desk.start, "cell": desk.cell, "firewall": desk.firewall, "home": desk.home}
+        return {name: steps[name] for name in self._wanted(tuple(steps))}
+
+    def _wanted(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Without what the site has not."""
+        return tuple(name for name in names if name != "firewall" or self.site.network.firewall.enabled)
+
+    async def _in_turn(self, steps: Mapping[str, Callable[[], Awaitable[str]]]) -> None:
+        """Up to the first that does not pass."""
+        names = tuple(steps)
+        for position, name in enumerate(names):
+            if not await self._check(name, steps[name]):
+                self._not_run(names[position + 1 :], f"{name} did not pass")
+                return
 
     async def _strangers(self) -> None:
         if self.user is not None:
@@ -101,26 +129,6 @@ class Acceptance:
             await self._check("outsider", self._outsider_refused)
         else:
             self._not_run(("outsider",), "no outsider is known", "set verify.outsider in the site file")
-
-    async def _as_user(self, name: str, password: Secret) -> None:
-        async with AsyncExitStack() as put_back:
-            user = await put_back.enter_async_context(HubUser(self.url, name))
-            desk = Desk(self, user, put_back)
-            steps: tuple[tuple[str, Callable[[], Awaitable[str]]], ...] = (
-                ("log in", lambda: desk.log_in(password)),
-                ("profiles", desk.profiles),
-                ("desk", desk.start),
-                ("cell", desk.cell),
-                ("firewall", desk.firewall),
-                ("home", desk.home),
-            )
-            if not self.site.network.firewall.enabled:
-                steps = tuple(step for step in steps if step[0] != "firewall")
-            for position, (check, run) in enumerate(steps):
-                if not await self._check(check, run):
-                    rest = tuple(name for name, _ in steps[position + 1 :])
-                    self._not_run(rest, f"{check} did not pass")
-                    return
 
     async def _directory(self) -> str:
         """A person may log in all the same, from what the hub or a host remembers."""
@@ -194,7 +202,7 @@ class Acceptance:
         except TimeoutError:
             finding = self._failed(name, "it took too long", "", started)
         except Exception as error:
-            if not _from_network(error):
+            if not from_network(error):
                 raise
             finding = self._failed(name, f"{self.url}: {error or type(error).__name__}", "", started)
         self._add(finding)
@@ -215,173 +223,3 @@ class Acceptance:
     def _add(self, finding: Finding) -> None:
         self.findings.append(finding)
         self.finding(finding)
-
-
-@dataclass
-class Desk:
-    """The user's desk on its way through the checks; what it changes is registered to be put back."""
-
-    test: Acceptance
-    user: HubUser
-    put_back: AsyncExitStack
-    choice: Choice | None = None
-    nonce: str = field(default_factory=lambda: secrets.token_hex(8))
-
-    async def log_in(self, password: Secret) -> str:
-        """The right password is accepted."""
-        status = await self.user.log_in(password)
-        if status != 302 or not await self.user.is_logged_in():
-            raise CheckFailed(
-                f"{self.user.name} may not log in (HTTP {status})",
-                hint="wrong password, not in the allowed group, or no directory: run deskside check",
-            )
-        return f"{self.user.name} is logged in"
-
-    async def profiles(self) -> str:
-        """Every profile of the site file is offered, and nothing else."""
-        await self._stop_leftover()
-        offered = await self.user.profiles()
-        wanted = [profile.name for profile in self.test.site.notebooks.profiles]
-        missing = [name for name in wanted if name not in [choice.name for choice in offered]]
-        if missing:
-            raise CheckFailed(f"not offered: {', '.join(missing)}", hint="run: deskside plan")
-        default = next(
-            (profile.name for profile in self.test.site.notebooks.profiles if profile.default), wanted[0]
-        )
-        self.choice = next(choice for choice in offered if choice.name == default)
-        return f"offered: {', '.join(choice.name for choice in offered)}"
-
-    async def start(self) -> str:
-        """A desk starts and answers."""
-        assert self.choice is not None
-        hint = f"stop the desk of {self.user.name} at {self.test.url}"
-        self.put_back.push_async_callback(self._shielded, self.user.stop, hint)
-        async with asyncio.timeout(self.test.site.notebooks.start_timeout + 60):
-            await self.user.start(self.choice.slug, self.test.report)
-        return f"{self.choice.name} runs on {await self._node()}"
-
-    async def cell(self) -> str:
-        """A kernel computes something that nobody could have written down before."""
-        left, right = secrets.randbelow(10**6), secrets.randbelow(10**6)
-        printed = await self.user.run_cell(f"import os\nprint({left} * {right}, os.getuid())")
-        product, _, uid = printed.strip().partition(" ")
-        if product != str(left * right):
-            raise CheckFailed(f"{left} * {right} printed {printed.strip()!r}")
-        if uid == "0":
-            raise CheckFailed("the desk runs as root", hint="look at notebooks.values: singleuser.uid")
-        return f"a cell ran (as uid {uid})"
-
-    async def firewall(self) -> str:
-        """The desk reaches nothing that would let it pass for its host."""
-        places = closed_to_desks(self.test.site)
-        return judged(await self.user.run_cell(cell_that_tries(places)), places)
-
-    async def home(self) -> str:
-        """A file in the home is there again after a restart on another host."""
-        name = f".deskside-verify-{self.nonce}"
-        written = await self.user.run_cell(_WRITE.format(name=name, nonce=self.nonce))
-        if written.strip() != self.nonce:
-            raise CheckFailed(f"the home could not be written: {written.strip()!r}")
-        first = await self._node()
-        workers = [host.name for host in self.test.site.workers]
-        async with AsyncExitStack() as cordon:
-            if len(workers) > 1:
-                # Registered before it is done: a cordon that was cut off half-way may hold all the same.
-                hint = f"run: kubectl uncordon {first}"
-                cordon.push_async_callback(self._shielded, lambda: self._uncordon(first), hint)
-                await self._cordon(first)
-            await self.user.stop(self.test.report)
-            assert self.choice is not None
-            await self.user.start(self.choice.slug, self.test.report)
-            second = await self._node()
-            found = await self.user.run_cell(_READ.format(name=name))
-        if found.strip() != self.nonce:
-            raise CheckFailed(
-                f"the file written on {first} is not in the home on {second}",
-                hint="is the home mounted? run: deskside check",
-            )
-        if len(workers) > 1 and first == second:
-            raise CheckFailed(
-                f"the desk came back on {first}, which was cordoned", hint="run: deskside status"
-            )
-        return f"written on {first}, read on {second}"
-
-    async def _stop_leftover(self) -> None:
-        if await self.user.has_desk():
-            raise CheckFailed(
-                f"{self.user.name} has a desk already, and it is not this test's to stop",
-                hint=f"stop it at {self.test.url}, or name another verify.user",
-            )
-
-    async def _node(self) -> str:
-        argv = (
-            *KUBECTL,
-            "get",
-            "pods",
-            "-n",
-            HUB_NAMESPACE,
-            "-l",
-            "component=singleuser-server",
-            "-o",
-            "json",
-        )
-        output = await self.test.server.read(ReadOutput(argv))
-        if output.status != 0:
-            raise CheckFailed(f"the cluster does not say where the desk runs: {output.stderr.strip()}")
-        for pod in json.loads(output.stdout)["items"]:
-            owner = pod["metadata"].get("annotations", {}).get("hub.jupyter.org/username")
-            if owner == self.user.name and pod["status"].get("phase") == "Running":
-                return str(pod["spec"]["nodeName"])
-        raise CheckFailed(f"no running desk of {self.user.name} is known to the cluster")
-
-    async def _cordon(self, node: str) -> None:
-        self.test.report(f"keeping new desks off {node} for the test")
-        await self._kubectl("cordon", node)
-
-    async def _uncordon(self, node: str) -> None:
-        await self._kubectl("uncordon", node)
-
-    async def _kubectl(self, *words: str) -> None:
-        title = f"kubectl {shlex.join(words)}"
-        await self.test.server.perform([RunCommand((*KUBECTL, *words))], title=title, deadline=60)
-
-    async def _shielded(self, put_back: Callable[[], Awaitable[None]], hint: str) -> None:
-        # An interrupted test must still put things back: a second interruption ends this too. What cannot be
-        # put back is a finding of its own, so that it hides no other.
-        started = monotonic()
-        try:
-            async with asyncio.timeout(PUT_BACK_SECONDS):
-                await asyncio.shield(asyncio.ensure_future(put_back()))
-        except Exception as error:
-            if not (isinstance(error, DesksideError | TimeoutError) or _from_network(error)):
-                raise
-            self.test.not_put_back(f"{error or 'it took too long'}", hint, started)
-
-
-def login_of(person: Person | None, password: Secret | None) -> Login | None:
-    """The login of a person of the site file."""
-    return Login(person.name, password) if person is not None else None
-
-
-def _from_network(error: Exception) -> bool:
-    import httpx
-    from websockets.exceptions import WebSocketException
-
-    return isinstance(error, httpx.HTTPError | WebSocketException | OSError)
-
-
-# The nonce is printed by the desk from the file itself, so that an echo of the code is no proof.
-_WRITE = """
-import pathlib
-file = pathlib.Path.home() / {name!r}
-for left in file.parent.glob(".deskside-verify-*"):
-    left.unlink()
-file.write_text({nonce!r})
-print(file.read_text())
-"""
-_READ = """
-import pathlib
-file = pathlib.Path.home() / {name!r}
-print(file.read_text() if file.exists() else "absent")
-file.unlink(missing_ok=True)
-"""

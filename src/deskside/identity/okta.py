@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from deskside.identity.ldap import SYSTEM_CA_PATH
 from deskside.identity.leaving import leaving_code
+from deskside.identity.lending import lending_scopes
 from deskside.identity.provider_check import provider_findings, provider_question
 from deskside.model.finding import Finding
 from deskside.model.platform import Given, HubLogin
@@ -106,6 +107,7 @@ class Okta:
             files={CA_PATH: given.ca} if given.ca else {},
             code={"10-deskside-provider": AT_HUB.read_text(encoding="utf-8"), **leaving_code()},
             secrets={CLIENT_SECRET: given.client} if given.client else {},
+            scopes=lending_scopes(site.verify.user.name) if site.verify.user else (),
         )
 
     async def check(self, site: Site, given: Given, host: HostReader) -> tuple[Finding, ...]:

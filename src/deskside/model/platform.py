@@ -153,6 +153,8 @@ class HubLogin:
     """Name -> Python that the hub runs at its start, for `hub.extraConfig`."""
     secrets: Mapping[str, Secret] = field(default_factory=dict, repr=False)
     """Variables of the hub's environment; they lie in a Secret of the cluster, never in values."""
+    scopes: tuple[str, ...] = ()
+    """What else than putting people out Deskside may do at the hub, in JupyterHub's words."""
 
 
 @runtime_checkable

@@ -237,5 +237,5 @@ def said(error):
 
 
 # `c` holds the hub's settings. Who chose another authenticator in notebooks.values keeps it.
-if c.JupyterHub.authenticator_class == "ldapauthenticator.LDAPAuthenticator":  # noqa: F821
-    c.JupyterHub.authenticator_class = DirectoryAuthenticator  # noqa: F821
+if c.JupyterHub.authenticator_class == "ldapauthenticator.LDAPAuthenticator":
+    c.JupyterHub.authenticator_class = DirectoryAuthenticator

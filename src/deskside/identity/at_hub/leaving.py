@@ -67,7 +67,7 @@ class Leaving(LoggingConfigurable):
         api = f"http://127.0.0.1:{hub.port}{hub.base_url.rstrip('/')}/api"
         token = next(one["api_token"] for one in self.parent.services if one["name"] == "deskside")
         try:
-            await asyncio.to_thread(forget, api, token, name)  # noqa: F821
+            await asyncio.to_thread(forget, api, token, name)
         except OSError as error:
             self.log.error("%s left the directory, and cannot be put out yet: %s", name, error)
             return False

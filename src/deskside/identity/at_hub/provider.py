@@ -202,5 +202,5 @@ def said(error):
 
 
 # `c` holds the hub's settings. Who chose another authenticator in notebooks.values keeps it.
-if c.JupyterHub.authenticator_class == "generic-oauth":  # noqa: F821
-    c.JupyterHub.authenticator_class = ProviderAuthenticator  # noqa: F821
+if c.JupyterHub.authenticator_class == "generic-oauth":
+    c.JupyterHub.authenticator_class = ProviderAuthenticator
