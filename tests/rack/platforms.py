@@ -13,11 +13,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -27,6 +28,7 @@ from deskside.lab.process import Ran
 from deskside.lab.rack import Rack
 from deskside.lab.spec import RackSpec
 
+T = TypeVar("T")
 COMMAND = str(Path(sys.executable).parent / "deskside")
 KUBECTL = ("/opt/deskside/bin/kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf")
 PATIENCE = 900.0
@@ -71,6 +73,12 @@ def until(what: str, seconds: float, check: Callable[[], bool]) -> None:
     while not check():
         assert time.monotonic() < end, what
         time.sleep(0.5)
+
+
+def finished(work: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns, also while a browser is open, whose driver has a loop of its own."""
+    with ThreadPoolExecutor(1) as aside:
+        return aside.submit(asyncio.run, work).result()
 
 
 def folder_for_logs() -> Path:
@@ -139,7 +147,7 @@ class OnRack:
 
     def run(self, host: str, *argv: str, stdin: str = "", check: bool = True, timeout: float = 300.0) -> Ran:
         """Run a program on a host, as root at its console."""
-        ran = asyncio.run(self.rack.host(host).run(argv, stdin=stdin, timeout=timeout))
+        ran = finished(self.rack.host(host).run(argv, stdin=stdin, timeout=timeout))
         assert ran.ok or not check, f"{argv} on {host}: {ran.out}{ran.err}"
         return ran
 
@@ -154,11 +162,11 @@ class OnRack:
     @contextmanager
     def broken(self, kind: str, host: str, what: str = "") -> Iterator[None]:
         """Break something while the block lasts."""
-        asyncio.run(self.rack.make_break(kind, host, what))
+        finished(self.rack.make_break(kind, host, what))
         try:
             yield
         finally:
-            asyncio.run(self.rack.mend(kind, host, what))
+            finished(self.rack.mend(kind, host, what))
 
     def keep_logs(self) -> None:
         """Copy what explains a failure: the cluster's view, and every host's journal and console."""
