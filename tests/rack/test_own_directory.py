@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import asyncssh
 import pytest
 
-from deskside.app.own_secrets import FOLDER
+from deskside.app.certificates import make_leaf
+from deskside.app.own_secrets import AUTHORITY, AUTHORITY_KEY, FOLDER, RENEWED_DAYS
 from deskside.app.workspace import Workspace
 from deskside.lab.process import Ran
 from deskside.site.schema import Site
 from deskside.steps.directory import BACKUPS, PROGRAM, TIMER, UNIT, directory
-from deskside.steps.directory_settings import CONFIG, DATABASE
+from deskside.steps.directory_settings import CERTIFICATE, CONFIG, DATABASE, KEY
 from deskside.steps.host_login import host_login
 from rack.carrying import carried_out
 from rack.platforms import OnRack, needs_root
@@ -280,6 +281,66 @@ def test_a_restore_that_is_killed_leaves_a_directory_that_answers(own: Asked) ->
     assert own.held("ws1") == before
     own.rack.deskside("directory", "restore", name, "--yes")
     own.until_equal()
+
+
+def test_a_copy_that_was_off_during_a_restore_follows_anew(own: Asked) -> None:
+    own.until_equal()
+    name = own.rack.deskside("directory", "backup", "--json").document["name"]
+    before = own.held("ws1")
+    own.change(f"dn: {own.user('bob')}\nchangetype: delete\n")
+    own.until_equal()
+    with own.rack.broken("cable", "ws2"):
+        own.rack.deskside("directory", "follow", "--yes", code=4)
+        ended = own.rack.deskside("directory", "restore", name, "--yes", code=6)
+        assert "run: deskside directory follow" in ended.err
+        assert own.held("ws1") == before
+        assert "uid=bob" not in own.held("ws2")
+    with own.rack.broken("service", "ws1", UNIT):
+        own.rack.deskside("directory", "follow", "--yes", code=5)
+        assert "uid=ann" in own.held("ws2"), "it has forgotten people, and nobody tells it of them"
+    assert "has what the first host has" in own.rack.deskside("directory", "follow", "--yes").out
+    assert own.held("ws2") == before
+
+
+def test_a_certificate_that_ends_soon_is_renewed_on_its_host(own: Asked) -> None:
+    place = own.rack.rack.folder / FOLDER
+    host, names = own.rack.rack.host("ws1"), (f"ws1.{own.site.name}", "ws1")
+    made = make_leaf(place / AUTHORITY, place / AUTHORITY_KEY, names, host.address, days=RENEWED_DAYS - 1)
+    for end, content in zip(("pem", "key"), made, strict=True):
+        (place / f"ws1.{end}").write_bytes(content)
+    said = carried_out(own.rack, "ws1")
+    assert [one.partition(":")[0] for one in said][:2] == [CERTIFICATE, KEY]
+    assert made[1].decode().splitlines()[1] not in "".join(said)
+    assert own.rack.shell("ws1", f"cat {CERTIFICATE}") == (place / "ws1.pem").read_text()
+    asking = f"openssl s_client -connect {names[0]}:636 -CAfile /etc/ldap/deskside/authority.pem </dev/null"
+    shown = own.rack.shell("ws2", f"{asking} 2>/dev/null | openssl x509")
+    assert shown == (place / "ws1.pem").read_text(), "slapd still shows the old one"
+    assert carried_out(own.rack, "ws1") == []
+
+
+def test_the_copy_becomes_the_first_where_that_has_lost_everything(own: Asked) -> None:
+    own.until_equal()
+    before = own.held("ws1")
+    own.rack.shell("ws1", f"systemctl stop {UNIT}; rm -rf {DATABASE}*")
+    said = own.rack.deskside("check", code=5)
+    assert "write on: ws2, replica: ws1 under identity" in said.out + said.err
+    assert "uid=ann" in own.held("ws2")
+    lines = ("  on: ws1\n  replica: ws2\n", "  on: ws2\n  replica: ws1\n")
+    changed = own.rack.site_file.read_text().replace(*lines)
+    file = own.rack.rack.folder / "swapped.yaml"
+    file.write_text(changed)
+    swapped = OnRack(own.rack.rack, own.rack.logs, file, own.rack._count)
+    for host in reversed(HOSTS):
+        carried_out(swapped, host)
+    own.until_equal()
+    # What the servers note for themselves differs, and the new first host has written nothing.
+    assert own.held("ws1") == before
+    for host in HOSTS:
+        assert carried_out(swapped, host) == []
+    for host in HOSTS:
+        carried_out(own.rack, host)
+    own.until_equal()
+    assert own.held("ws2") == before
 
 
 def test_backups_are_made_every_night_and_secrets_are_nowhere(own: Asked) -> None:

@@ -60,6 +60,29 @@ def test_somebody_elses_directory_is_left_alone() -> None:
     assert {one.outcome for one in said(Output(None, "", ""))} == {Outcome.NOT_RUN}
 
 
+@pytest.mark.parametrize(
+    ("first", "copy", "outcome"),
+    [
+        ("no", "no", None),
+        ("yes", "no", None),
+        ("yes", "yes", None),
+        ("no", "yes", Outcome.FAILED),
+        ("no", "", Outcome.NOT_RUN),
+    ],
+)
+def test_a_copy_never_follows_a_first_host_that_has_lost_everything(
+    first: str, copy: str, outcome: Outcome | None
+) -> None:
+    platform = make_platform(make_hosts(site()))
+    asked = [probe for probe in probes(site(), platform) if probe.check == "directory data"]
+    outputs = [Output(0, f"{said}\n", "") if said else Output(None, "", "") for said in (first, copy)]
+    heard = [Heard(probe, output) for probe, output in zip(asked, outputs, strict=True)]
+    found = bad(judged(site(), platform, heard, {"directory data": JUDGES["directory data"]}))
+    assert [one.outcome for one in found] == ([outcome] if outcome else [])
+    if outcome is Outcome.FAILED:
+        assert "on: ws3, replica: ws1" in found[0].hint
+
+
 def test_nobody_is_asked_where_somebody_else_runs_it() -> None:
     platform = make_platform(make_hosts(make_site()))
     assert not [probe for probe in probes(make_site(), platform) if probe.check == CHECK]

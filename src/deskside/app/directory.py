@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from deskside.app.runs import only_run
 from deskside.app.workspace import Workspace
-from deskside.errors import CheckFailed, SiteError, Unreachable
+from deskside.errors import CheckFailed, DesksideError, SiteError, Unreachable
 from deskside.model.action import RunCommand, WriteFile
 from deskside.model.artifact import Locked
 from deskside.model.query import Json, Output, ReadOutput
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from deskside.hosts.session import Session
 
 PATIENCE = 900.0
+LOST = "run: deskside plan; lost data are put back by: deskside directory restore"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class ServerStatus:
     answers: bool
     said: str = ""
     """Why nothing is known of it."""
+    hint: str = ""
+    """What to do about that."""
     people: int = 0
     groups: int = 0
     in_step: bool = True
@@ -66,6 +69,8 @@ class Restored:
     people: int
     before: str
     """Name of the backup of what was there; empty where that could not be read any more."""
+    late: str = ""
+    """Why the copy has still the old data; empty where it has the new ones, or there is none."""
 
 
 def servers_of(workspace: Workspace) -> tuple[str, ...]:
@@ -90,8 +95,9 @@ async def directory_status(workspace: Workspace) -> tuple[ServerStatus, ...]:
     for name in names:
         role, look = "first" if name == names[0] else "copy", looks.get(name)
         if not isinstance(look, Mapping):
-            reason = silent[name].message if name in silent else "the directory was never set up there"
-            found.append(ServerStatus(name, role, False, reason))
+            never = SiteError("the directory was never set up there", hint="run: deskside plan")
+            reason: DesksideError = silent.get(name) or never
+            found.append(ServerStatus(name, role, False, reason.message, reason.hint))
             continue
         last = look.get("backup")
         found.append(
@@ -100,6 +106,7 @@ async def directory_status(workspace: Workspace) -> tuple[ServerStatus, ...]:
                 role=role,
                 answers=bool(look["answers"]),
                 said="" if look["answers"] else f"its unit is {look['unit']}",
+                hint="" if look["answers"] else LOST,
                 people=int(str(look["people"])),
                 groups=int(str(look["groups"])),
                 in_step=not isinstance(first, Mapping) or look["csn"] == first["csn"],
@@ -127,7 +134,7 @@ async def make_backup(workspace: Workspace) -> str:
 
 
 async def restore(workspace: Workspace, name: str) -> Restored:
-    """Put a backup back: the first takes it, the copy follows anew.
+    """Put a backup back: the first takes it, the copy follows anew; one that is off keeps the old data.
 
     Raises CheckFailed where no host has it; StepFailed, Unreachable: the data are then the old ones.
     """
@@ -137,10 +144,39 @@ async def restore(workspace: Workspace, name: str) -> Restored:
             first = _session_of(names[0], sessions, silent)
             await _bring(name, first, sessions)
             done = await _perform(first, "put the backup back", "restore", name)
+            late = ""
             for other in names[1:]:
-                copy = _session_of(other, sessions, silent)
-                await _perform(copy, "follow the first server anew", "anew", str(done["csn"]))
-            return Restored(name, int(str(done["people"])), str(done["before"]))
+                try:
+                    await _anew(_session_of(other, sessions, silent), str(done["csn"]))
+                except DesksideError as error:
+                    late = error.message
+            return Restored(name, int(str(done["people"])), str(done["before"]), late)
+
+
+async def follow(workspace: Workspace) -> str:
+    """Let the copy forget what it has and follow the first server anew; the copy's host.
+
+    Raises SiteError where there is no copy; StepFailed, Unreachable.
+    """
+    names = servers_of(workspace)
+    if len(names) == 1:
+        raise SiteError("the directory has no copy", hint="name a second host in identity.replica")
+    with only_run(workspace):
+        async with _sessions(workspace) as (sessions, silent):
+            # Both have to answer before anything is forgotten.
+            first, copy = (_session_of(name, sessions, silent) for name in names)
+            look = _document(await _asked(first, "status"))
+            if not isinstance(look, Mapping) or not look["answers"]:
+                raise CheckFailed(
+                    f"the directory on {first.name} does not answer: a copy would lose all it has",
+                    hint="run: deskside directory status",
+                )
+            await _anew(copy, str(look["csn"]))
+            return copy.name
+
+
+async def _anew(copy: Session, csn: str) -> None:
+    await _perform(copy, "follow the first server anew", "anew", csn)
 
 
 async def _bring(name: str, first: Session, sessions: Mapping[str, Session]) -> None:

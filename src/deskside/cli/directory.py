@@ -9,7 +9,7 @@ import click
 
 from deskside.cli.options import as_json, open_workspace, run
 from deskside.cli.people import ask, yes
-from deskside.errors import CheckFailed
+from deskside.errors import CheckFailed, StepFailed
 from deskside.ui.words import table
 
 if TYPE_CHECKING:
@@ -48,10 +48,10 @@ def status(ctx: click.Context, as_json: bool) -> None:
         click.echo("\n".join(table(head, [_row(one) for one in found])))
     for one in found:
         if not one.answers:
-            hint = "run: deskside plan; lost data are put back by: deskside directory restore"
-            raise CheckFailed(f"the directory on {one.host} does not answer: {one.said}", hint=hint)
+            raise CheckFailed(f"the directory on {one.host} does not answer: {one.said}", hint=one.hint)
         if not one.in_step:
-            raise CheckFailed(f"the copy on {one.host} is behind the first", hint="look again in a minute")
+            hint = "look again in a minute; one that stays so follows anew by: deskside directory follow"
+            raise CheckFailed(f"the copy on {one.host} has not what the first has", hint=hint)
 
 
 def _row(one: ServerStatus) -> tuple[str, ...]:
@@ -125,6 +125,33 @@ def restore(ctx: click.Context, name: str, yes: bool) -> None:
     done = run(put_back(workspace, name))
     click.echo(f"the directory has the data of {done.name}: {done.people} people")
     click.echo(f"what it had before: {done.before or 'could not be read any more'}")
+    if done.late:
+        raise StepFailed(
+            f"the copy still has the old data: {done.late}",
+            hint="once its host is back, run: deskside directory follow",
+        )
+
+
+@directory.command()
+@yes
+@click.pass_context
+def follow(ctx: click.Context, yes: bool) -> None:
+    """Let the copy forget everything it has, and follow the first host anew.
+
+    For a copy that was off while a backup was put back, or that stays behind. People log in meanwhile by the
+    first host; nothing is forgotten unless that answers.
+
+    \b
+    Example:
+      deskside directory follow
+    """
+    from deskside.app.directory import follow as begin_anew
+    from deskside.app.directory import servers_of
+
+    workspace = open_workspace(ctx)
+    servers_of(workspace)
+    ask("Let the copy forget what it has, and follow the first host anew?", "deskside directory follow", yes)
+    click.echo(f"the copy on {run(begin_anew(workspace))} has what the first host has")
 
 
 COMMANDS: tuple[click.Command, ...] = (directory,)

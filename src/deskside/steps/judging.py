@@ -233,6 +233,21 @@ def their_directories(site: Site, platform: Platform, heard: Sequence[Heard]) ->
             yield failed("directory host", item.host, said, hint)
 
 
+def directory_data(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Finding]:
+    """A first host without data beside a copy that has some: the copy would follow it and lose everything."""
+    del platform
+    first, copy = site.identity.on, site.identity.replica
+    for item in heard:
+        if item.output.status != 0:
+            said = f"whether {item.host} has data of the directory is not known: {said_by(item.output)}"
+            yield not_run("directory data", item.host, said)
+    has = {item.host: item.output.stdout.strip() == "yes" for item in heard if item.output.status == 0}
+    if has.get(first or "") is False and has.get(copy or ""):
+        said = f"{first} has no data of the directory, and its copy on {copy} has: it would lose them"
+        hint = f"let {copy} be the first from now on: write on: {copy}, replica: {first} under identity"
+        yield failed("directory data", str(first), said, hint)
+
+
 JUDGES: Mapping[str, tuple[Judge, str]] = {
     "addresses": (addresses, "nobody has the API address or one of the load balancer"),
     "clock": (clocks, "the clocks of the servers agree"),
@@ -241,6 +256,7 @@ JUDGES: Mapping[str, tuple[Judge, str]] = {
     "dhcp": (dhcp_servers, "no other DHCP server answers on the network"),
     "records": (name_records, "the name server has every record of the site"),
     "directory host": (their_directories, "no other directory is where ours is to be"),
+    "directory data": (directory_data, "the first host of the directory has its data"),
     "homes": (homes, "the storage host answers for NFS"),
     "settings": (settings, "the kernel settings are right"),
 }

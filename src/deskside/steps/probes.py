@@ -26,6 +26,7 @@ from deskside.site.values import AddressRange
 from deskside.steps.baseline import data_mounts, wanted_sysctls
 from deskside.steps.directory import UNIT as DIRECTORY_UNIT
 from deskside.steps.directory import has_directory
+from deskside.steps.directory_settings import DATABASE
 from deskside.steps.findings import fine, not_run
 from deskside.steps.judging import JUDGES, Heard, Judge, Probe
 from deskside.steps.names import serves_addresses
@@ -145,14 +146,17 @@ systemctl is-active --quiet slapd.service && echo "slapd.service runs"
 [ ! -e /etc/ldap/slapd.d/cn=config.ldif ] || echo "/etc/ldap/slapd.d has its settings"
 exit 0
 """
+HAS_DATA = '[ -s "$1/data.mdb" ] && echo yes || echo no'
 
 
 def _directory_probes(site: Site, hosts: Mapping[str, Host]) -> Iterator[Probe]:
-    """Before ours is set up there: whether somebody else's directory is."""
+    """Before ours is set up there: whether somebody else's directory is, and where ours has data."""
     for name, host in hosts.items():
         if has_directory(site, host.spec):
             unit = f"{UNIT_DIRECTORY}/{DIRECTORY_UNIT}"
             yield Probe("directory host", name, ReadOutput(("sh", "-c", THEIR_DIRECTORY, "sh", unit)))
+            if site.identity.replica:
+                yield Probe("directory data", name, ReadOutput(("sh", "-c", HAS_DATA, "sh", DATABASE)))
 
 
 def _name_probes(site: Site, hosts: Mapping[str, Host]) -> Iterator[Probe]:
