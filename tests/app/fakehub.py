@@ -81,7 +81,7 @@ class FakeHub:
     port: int = 0
     sessions: dict[str, str] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
-    """Token -> user; its id is `id-of-` and the token."""
+    """Token -> user."""
     spawning: asyncio.Event = field(default_factory=asyncio.Event)
     before: Callable[[Asked], None] = lambda _: None
 
@@ -140,9 +140,6 @@ class FakeHub:
     def api(self, asked: Asked, name: str) -> Reply:
         if asked.method != "GET" and not by_token(asked) and asked.headers.get("x-xsrftoken") != "hub-token":
             return Reply(403, json.dumps({"message": "XSRF"}))
-        if "/tokens/id-of-" in asked.path:
-            self.happened.append("hand back")
-            return Reply(204 if self.tokens.pop(asked.path.partition("id-of-")[2], "") else 404)
         if asked.method == "POST":
             return self.start(asked, name)
         if asked.method == "DELETE":

@@ -9,13 +9,14 @@ import shlex
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from deskside.addons.desks import profile_list
 from deskside.app.closed import cell_that_tries, closed_to_desks, judged
 from deskside.app.hub import Choice, HubUser
-from deskside.app.provider_login import borrowed
+from deskside.app.provider_login import borrowed, given_back
 from deskside.errors import CheckFailed, DesksideError
 from deskside.model.action import RunCommand
 from deskside.model.query import ReadOutput
@@ -53,14 +54,15 @@ class Desk:
         """Instead of a log-in: the hub lends a token, and the provider still lets its person stay."""
         name = self.user.name
         lent = await borrowed(self.test.server, name)
+        hint = "after half an hour it is worth nothing by itself"
+        back = partial(given_back, self.test.server, name, lent)
+        self.put_back.push_async_callback(self._shielded, back, hint)
         self.user.take(lent.token)
         if (status := await self.user.status()) != 200:
             raise CheckFailed(
                 f"the provider does not let {name} stay, or cannot be asked (HTTP {status})",
                 hint=f"let {name} log in with a browser: its page says what is wrong",
             )
-        hint = "after half an hour it is worth nothing by itself"
-        self.put_back.push_async_callback(self._shielded, lambda: self.user.hand_back(lent.id), hint)
         await self._stop_leftover()
         chosen = next(one for one in profile_list(self.test.site.notebooks.profiles) if one["default"])
         self.choice = Choice(str(chosen["slug"]), str(chosen["display_name"]))

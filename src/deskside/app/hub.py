@@ -108,12 +108,6 @@ class HubUser:
         """HTTP status of what the hub says about the user; 200 when it knows who is asking."""
         return (await self._call("GET", f"/hub/api/users/{self.name}")).status_code
 
-    async def hand_back(self, token_id: str) -> None:
-        """Make a token worthless. Raises CheckFailed."""
-        answer = await self._call("DELETE", f"/hub/api/users/{self.name}/tokens/{token_id}")
-        if answer.status_code not in (204, 404):
-            raise CheckFailed(f"the token of {self.name} could not be handed back: {_said(answer)}")
-
     async def has_desk(self) -> bool:
         """Whether the user has a desk that runs, starts or stops."""
         await self._arrive()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from deskside.app.hub import HubUser
 from deskside.errors import CheckFailed
 from deskside.identity.hub_programs import IN_HUB
-from deskside.identity.lending import Lent, lending_answer, lending_input, lending_program
+from deskside.identity.lending import Lent, lending_answer, lending_input, lending_program, taken_back
 from deskside.model.query import ReadOutput
 from deskside.model.resource import HostReader
 from deskside.resources.release import KUBECTL
@@ -49,12 +49,19 @@ def judged(printed: str, place: str) -> str:
 
 
 async def borrowed(server: HostReader, name: str) -> Lent:
-    """A token of somebody, lent by the hub. Raises CheckFailed.
+    """A token of somebody, lent by the hub. Raises CheckFailed."""
+    return lending_answer(name, await _in_hub(server, lending_input(name)))
 
-    It is asked for as a question: what a question is answered stays on no host.
-    """
+
+async def given_back(server: HostReader, name: str, lent: Lent) -> None:
+    """Let the hub take its token back. Raises CheckFailed."""
+    taken_back(name, await _in_hub(server, lending_input(name, lent.id)))
+
+
+async def _in_hub(server: HostReader, given: str) -> str:
+    # A question, though it makes a token: what a question is answered stays on no host.
     argv = (*KUBECTL, *IN_HUB, *lending_program())
-    output = await server.read(ReadOutput(argv, lending_input(name), timeout=LENDING_SECONDS))
+    output = await server.read(ReadOutput(argv, given, timeout=LENDING_SECONDS))
     if output.status != 0:
         raise CheckFailed(f"the hub's pod does not answer: {output.stderr.strip()}")
-    return lending_answer(name, output.stdout)
+    return output.stdout

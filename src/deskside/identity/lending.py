@@ -14,7 +14,7 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Lent:
-    """A token that is worth nothing after half an hour, or once it is handed back by `id`."""
+    """A token that is worth nothing after half an hour, or once it is taken back by its `id`."""
 
     token: Secret = field(repr=False)
     id: str
@@ -30,9 +30,9 @@ def lending_program() -> tuple[str, ...]:
     return hub_program("lend")
 
 
-def lending_input(name: str) -> str:
-    """What it is told."""
-    return json.dumps({"name": name})
+def lending_input(name: str, taken_back: str = "") -> str:
+    """What it is told: lend a token, or take that one back."""
+    return json.dumps({"name": name} | ({"id": taken_back} if taken_back else {}))
 
 
 def lending_answer(name: str, printed: str) -> Lent:
@@ -48,3 +48,10 @@ def lending_answer(name: str, printed: str) -> Lent:
     raise CheckFailed(
         f"the hub lends no token of {name}: {error or 'no answer'}", hint="run: deskside plan, and apply"
     )
+
+
+def taken_back(name: str, printed: str) -> None:
+    """Raises CheckFailed where a token was not taken back."""
+    found = hub_answer(printed)
+    if not found.get("id"):
+        raise CheckFailed(f"the token of {name} was not taken back: {found.get('error') or 'no answer'}")

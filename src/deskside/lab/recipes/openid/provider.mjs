@@ -109,6 +109,8 @@ const provider = new Provider(issuer, {
   scopes: ['openid', 'profile', 'email', 'groups', 'offline_access'],
   claims: { profile: ['preferred_username', 'name'], email: ['email'], groups: ['groups'] },
   pkce: { required: () => true },
+  // As strict as providers can be set: a refresh token is good for one use, and a second use ends the log-in.
+  rotateRefreshToken: true,
   routes: {
     authorization: '/v1/authorize', token: '/v1/token', userinfo: '/v1/userinfo', jwks: '/v1/keys',
     end_session: '/v1/logout',
