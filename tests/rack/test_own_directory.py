@@ -244,6 +244,28 @@ def test_f42_a_second_server_answers_while_the_first_is_away(own: Asked) -> None
             by_password(own, "ws2", "bob", "id")
 
 
+def test_a_key_that_stands_in_the_directory_opens_the_hosts(own: Asked) -> None:
+    key, stranger = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
+
+    async def entered(one: asyncssh.SSHKey, user: str) -> str:
+        keys = {"known_hosts": None, "client_keys": [one], "preferred_auth": "publickey"}
+        async with asyncssh.connect(own.rack.rack.host("ws2").address, username=user, **keys) as connection:
+            return str((await connection.run("id -un")).stdout).strip()
+
+    for name in PASSWORDS:
+        change = (
+            f"dn: {own.user(name)}\nchangetype: modify\nadd: objectClass\nobjectClass: ldapPublicKey\n-\n"
+        )
+        public = key.export_public_key().decode().strip()
+        own.change(f"{change}add: sshPublicKey\nsshPublicKey: {public}\n")
+    own.until_equal()
+    own.rack.shell("ws2", "sss_cache -E")
+    assert asyncio.run(entered(key, "ann")) == "ann"
+    for one, user in ((stranger, "ann"), (key, "bob")):
+        with pytest.raises((asyncssh.PermissionDenied, asyncssh.ConnectionLost)):
+            asyncio.run(entered(one, user))
+
+
 def test_a_backup_brings_back_a_directory_that_is_lost(own: Asked) -> None:
     own.until_equal()
     before = own.held("ws1")

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 
 import httpx
 import pytest
+from playwright.sync_api import Page, expect
 
 from deskside.app.hub import HubUser
 from deskside.lab import nas
 from deskside.site.secrets import Secret
+from rack.browser import browser
 from rack.platforms import OnRack, needs_root
 
 pytestmark = [pytest.mark.rack, needs_root]
@@ -155,6 +157,29 @@ def test_f42_a_login_says_what_is_wrong_with_the_directory(with_axe: OnRack, kin
         assert logs_in(with_axe, LOCAL, Secret(LOCAL_PASSWORD))[0] == 302
         assert logs_in(with_axe, LOCAL, Secret("another-axe"))[0] == 403
     assert logs_in(with_axe, "ann", password(with_axe, "ann"))[0] == 302
+
+
+def test_f42_a_person_sees_on_the_page_what_is_wrong_and_comes_back_to_her_desk(with_axe: OnRack) -> None:
+    def fill_in(page: Page, word: str) -> None:
+        page.get_by_label("Username:").fill("ann")
+        page.get_by_label("Password:").fill(word)
+        page.get_by_role("button", name="Sign in").click()
+
+    with browser(with_axe) as page:
+        page.goto(f"{url(with_axe)}/hub/")
+        fill_in(page, "none-of-hers")
+        expect(page.get_by_text("Invalid username or password")).to_be_visible()
+        with stopped(with_axe):
+            page.goto(f"{url(with_axe)}/hub/login")
+            fill_in(page, password(with_axe, "ann").reveal())
+            expect(page.get_by_text("it refuses connections")).to_be_visible()
+            expect(page.get_by_text("Desks that run go on")).to_be_visible()
+            page.screenshot(path=with_axe.logs / "directory-down.png")
+        page.goto(f"{url(with_axe)}/hub/login")
+        fill_in(page, password(with_axe, "ann").reveal())
+        page.wait_for_url("**/user/ann/lab**")
+        expect(page.get_by_title("Python 3 (ipykernel)").first).to_be_visible()
+        page.screenshot(path=with_axe.logs / "directory-back.png")
 
 
 def test_f42_a_directory_that_hangs_holds_up_nobody_else(with_axe: OnRack) -> None:
