@@ -330,14 +330,14 @@ def test_a_certificate_that_ends_soon_is_renewed_on_its_host(own: Asked) -> None
     made = make_leaf(place / AUTHORITY, place / AUTHORITY_KEY, names, host.address, days=RENEWED_DAYS - 1)
     for end, content in zip(("pem", "key"), made, strict=True):
         (place / f"ws1.{end}").write_bytes(content)
-    said = carried_out(own.rack, "ws1")
+    said = carried_out(own.rack, "ws1", directory)
     assert [one.partition(":")[0] for one in said][:2] == [CERTIFICATE, KEY]
     assert made[1].decode().splitlines()[1] not in "".join(said)
     assert own.rack.shell("ws1", f"cat {CERTIFICATE}") == (place / "ws1.pem").read_text()
     asking = f"openssl s_client -connect {names[0]}:636 -CAfile /etc/ldap/deskside/authority.pem </dev/null"
     shown = own.rack.shell("ws2", f"{asking} 2>/dev/null | openssl x509")
     assert shown == (place / "ws1.pem").read_text(), "slapd still shows the old one"
-    assert carried_out(own.rack, "ws1") == []
+    assert carried_out(own.rack, "ws1", directory) == []
 
 
 def test_the_copy_becomes_the_first_where_that_has_lost_everything(own: Asked) -> None:
@@ -353,14 +353,14 @@ def test_the_copy_becomes_the_first_where_that_has_lost_everything(own: Asked) -
     file.write_text(changed)
     swapped = OnRack(own.rack.rack, own.rack.logs, file, own.rack._count)
     for host in reversed(HOSTS):
-        carried_out(swapped, host)
+        carried_out(swapped, host, directory)
     own.until_equal()
     # What the servers note for themselves differs, and the new first host has written nothing.
     assert own.held("ws1") == before
     for host in HOSTS:
-        assert carried_out(swapped, host) == []
+        assert carried_out(swapped, host, directory) == []
     for host in HOSTS:
-        carried_out(own.rack, host)
+        carried_out(own.rack, host, directory)
     own.until_equal()
     assert own.held("ws2") == before
 
