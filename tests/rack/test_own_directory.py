@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import unified_diff
 
 import asyncssh
 import pytest
@@ -72,8 +73,10 @@ class Asked:
 
     def until_equal(self) -> None:
         end = time.monotonic() + 30
-        while self.held("ws1") != self.held("ws2"):
-            assert time.monotonic() < end, "the copy does not follow"
+        while (first := self.held("ws1")) != (copy := self.held("ws2")):
+            if time.monotonic() > end:
+                apart = "\n".join(unified_diff(first.splitlines(), copy.splitlines(), *HOSTS, lineterm=""))
+                pytest.fail(f"the copy does not follow\n{apart}")
             time.sleep(0.3)
 
 
@@ -331,7 +334,7 @@ def test_a_certificate_that_ends_soon_is_renewed_on_its_host(own: Asked) -> None
     for end, content in zip(("pem", "key"), made, strict=True):
         (place / f"ws1.{end}").write_bytes(content)
     said = carried_out(own.rack, "ws1", directory)
-    assert [one.partition(":")[0] for one in said][:2] == [CERTIFICATE, KEY]
+    assert [one.partition(":")[0] for one in said][:2] == [f"file {CERTIFICATE}", f"file {KEY}"]
     assert made[1].decode().splitlines()[1] not in "".join(said)
     assert own.rack.shell("ws1", f"cat {CERTIFICATE}") == (place / "ws1.pem").read_text()
     asking = f"openssl s_client -connect {names[0]}:636 -CAfile /etc/ldap/deskside/authority.pem </dev/null"

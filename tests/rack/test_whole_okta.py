@@ -179,7 +179,7 @@ def test_verify_works_as_somebody_who_has_logged_in(by_provider: ByProvider) -> 
         assert [one["check"] for one in findings][-len(BY_PROVIDER) :] == list(BY_PROVIDER)
         assert {one["outcome"] for one in findings} == {"ok"}
         page.goto(f"{by_provider.hub}/hub/token")
-        expect(page.get_by_role("heading", name="Request new API token")).to_be_visible()
+        expect(page.get_by_role("heading", name="Manage JupyterHub Tokens")).to_be_visible()
         expect(page.get_by_text("deskside verify")).to_have_count(0)
         picture(by_provider, page, "tokens")
     assert desks(by_provider.on) == []
