@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from addons.sites import example_ldap, example_site
+from deskside.app.people_file import ReadPeople, roster_problems
+from deskside.app.people_new import fit
 from deskside.errors import DesksideError, UsageError
 from deskside.identity.ldif import added, line, parsed
 from deskside.identity.people import (
@@ -121,7 +123,20 @@ def test_a_removal_begins_with_the_entry() -> None:
     own = make_roster(example_ldap(), (PEOPLE, GROUPS.replace("groupOfNames", "posixGroup")), own=True)
     person = own.person("ann")
     assert person is not None
-    assert [call["what"] for call in removing(own, person)] == ["remove ann", "take ann out of ai"]  # type: ignore
+    calls = removing(own, person)
+    assert [call["what"] for call in calls] == ["remove ann", "take ann out of ai", "take ann out of ai"]
+    assert [text.count("delete: ") for text in texts(calls)[1:]] == [1, 1], "one may be gone already"
+
+
+def test_a_name_that_groups_still_list_is_nobody_elses() -> None:
+    found = make_roster(example_ldap(), (PEOPLE, f"{GROUPS}memberUid: dan\n"), own=False)
+    assert found.left_behind("dan") == ("users",)
+    assert found.left_behind("ann") == found.left_behind("eve") == ()
+    with pytest.raises(UsageError, match="users still lists somebody of that name") as refused:
+        fit(NewPerson("dan"), found, Secret("canary"))
+    assert "deskside group leave users dan" in refused.value.hint
+    lines = ReadPeople((NewPerson("dan"), NewPerson("eve")), (), {"dan": 2, "eve": 3})
+    assert [one.line for one in roster_problems(lines, "people.csv", found)] == [2]
 
 
 def test_a_group_of_our_own_directory_is_a_posix_group() -> None:

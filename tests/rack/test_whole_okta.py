@@ -57,6 +57,7 @@ class ByProvider:
     def hub_says(self, what: str) -> bool:
         """Whether the hub's log has it, since the hub was started by this site file."""
         log = self.on.kubectl("logs", "-n", "jupyterhub", "deployment/hub", "-c", "hub", "--tail=-1")
+        (self.on.logs / "hub.txt").write_text(log)
         return what in log
 
 

@@ -179,6 +179,8 @@ def test_who_is_removed_is_out_at_once(people: WithPeople) -> None:
     until("the desk goes on", 40, lambda: people.desks() == [])
     assert people.status_of("cyd") == 403
     assert people.names() == ["ann", "bob", "dan"]
+    groups = people.on.deskside("group", "list", "--json").document["groups"]
+    assert not [one["name"] for one in groups if "cyd" in one["members"]]
     people.on.deskside("user", "remove", "cyd", "--yes", code=2)
 
 

@@ -189,6 +189,9 @@ def roster_problems(found: ReadPeople, file: str, roster: Roster) -> Iterator[Pr
         place = _Place(file, found.lines[person.name])
         if roster.person(person.name):
             yield place.problem("name", f"{person.name!r} is in the directory already", "remove the line")
+        for name in roster.left_behind(person.name):
+            said = f"{name} still lists somebody called {person.name!r}, who would be in it"
+            yield place.problem("name", said, f"run: deskside group leave {name} {person.name}")
         for name in person.groups:
             if roster.group(name) is None:
                 remedy = f"make it: deskside group add {name}"

@@ -53,6 +53,11 @@ def fit(person: NewPerson, roster: Roster, password: Secret) -> NewPerson:
         raise UsageError(
             f"{person.name} is in the directory already", hint=f"see: deskside user show {person.name}"
         )
+    if ghosts := roster.left_behind(person.name):
+        raise UsageError(
+            f"{', '.join(ghosts)} still lists somebody of that name, and {person.name} would be in it",
+            hint=f"run: deskside group leave {ghosts[0]} {person.name}",
+        )
     groups = person.groups or ((roster.allowed.name,) if roster.allowed else ())
     if missing := [name for name in groups if roster.group(name) is None]:
         raise UsageError(

@@ -111,6 +111,10 @@ class Roster:
         wanted = self.directory.group
         return next((one for one in self.groups if wanted and same_dn(one.entry.dn, wanted)), None)
 
+    def left_behind(self, name: str) -> tuple[str, ...]:
+        """Groups that list somebody who is not there: whoever gets that name would be in them."""
+        return () if self.person(name) else tuple(one.name for one in self.groups if name in one.members)
+
     def next_number(self, attribute: str, taken: int = 0) -> int:
         """A number above all that are there; `taken` more were given out since."""
         entries = [one.entry for one in self.people] + [one.entry for one in self.groups]
@@ -272,15 +276,20 @@ def joining(roster: Roster, group: Group, name: str) -> dict[str, Json]:
 
 def leaving(roster: Roster, group: Group, name: str) -> dict[str, Json]:
     """Take somebody out of a group: out of every attribute that names them."""
+    values = _membership(roster, group, name)
+    change = modified(group.entry.dn, "delete", values)
+    undo = modified(group.entry.dn, "add", values)
+    return call(change, f"take {name} out of {group.name}", undo=undo)
+
+
+def _membership(roster: Roster, group: Group, name: str) -> list[tuple[str, str]]:
+    """Where the group names them now."""
     there = {attribute: [normal_dn(value) for value in group.entry.all(attribute)] for attribute in MEMBERS}
-    values = [
+    return [
         (attribute, value)
         for attribute, value in _members(roster, MEMBERS, name)
         if normal_dn(value) in there[attribute]
     ]
-    change = modified(group.entry.dn, "delete", values)
-    undo = modified(group.entry.dn, "add", values)
-    return call(change, f"take {name} out of {group.name}", undo=undo)
 
 
 def _members(roster: Roster, attributes: Sequence[str], name: str) -> list[tuple[str, str]]:
@@ -291,14 +300,19 @@ def _members(roster: Roster, attributes: Sequence[str], name: str) -> list[tuple
 def removing(roster: Roster, person: Person) -> list[Json]:
     """Remove a person, and then what groups still say of them.
 
-    The entry goes first: from then on nobody logs in as it. A directory may have cleaned its groups itself.
+    The entry goes first: from then on nobody logs in as it. A directory may have cleaned its groups itself,
+    of one kind of members and not of another: each kind is a change of its own.
     """
     gone = (NO_SUCH_ATTRIBUTE, NO_SUCH_OBJECT)
     calls: list[Json] = [call(deleted(person.entry.dn), f"remove {person.name}")]
     for name in person.groups:
         group = roster.group(name)
         if group is not None and not is_last(group, person.name):
-            calls.append({**leaving(roster, group, person.name), "accepts": list(gone), "undo": ""})
+            what = f"take {person.name} out of {group.name}"
+            calls += [
+                call(modified(group.entry.dn, "delete", [value]), what, accepts=gone)
+                for value in _membership(roster, group, person.name)
+            ]
     return calls
 
 

@@ -44,7 +44,6 @@ modulepath /usr/lib/ldap
 moduleload back_mdb
 moduleload dynlist
 moduleload ppolicy
-moduleload refint
 moduleload syncprov
 
 TLSCACertificateFile {AUTHORITY}
@@ -70,8 +69,8 @@ def settings(directory: LdapDirectory, replicator: Secret, host: str) -> Secret:
     first = directory.server.host
     lines = [*_database(directory), *_overlays(directory)]
     if host == first:
-        # refint changes entries by itself; a copy gets those changes from the first.
-        lines += ["overlay refint", "refint_attributes member", "overlay syncprov", "syncprov-checkpoint 1 1"]
+        # No refint: what it takes out of groups by itself, syncprov never tells the copy.
+        lines += ["overlay syncprov", "syncprov-checkpoint 1 1"]
     else:
         lines += _following(directory, replicator)
     lines += ["", *_access(directory)]
