@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from time import time
 from typing import Any
@@ -133,22 +130,6 @@ group = "cn=ai,cn=groups,dc=lab,dc=example"
 print(json.dumps([asyncio.run(answers(config, group)) for config in json.load(sys.stdin)]))
 """
 """Runs in the hub's own image: the real classes are asked."""
-
-
-@pytest.fixture(scope="module")
-def hub_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The file system of the rack's hub image."""
-    from deskside.lab.recipes import build, default_cache
-
-    built = asyncio.run(build(["k8s-hub"], cache=default_cache(), report=lambda name, line: None))
-    tree = tmp_path_factory.mktemp("hub")
-    (tree / "archive").mkdir()
-    subprocess.run(["tar", "-x", "-C", tree / "archive", "-f", built["k8s-hub"].path], check=True)
-    (image,) = json.loads((tree / "archive" / "manifest.json").read_text())
-    for layer in image["Layers"]:
-        subprocess.run(["tar", "-x", "-C", tree, "-f", tree / "archive" / layer], check=True)
-    yield tree
-    shutil.rmtree(tree)
 
 
 @pytest.mark.rack
