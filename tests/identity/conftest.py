@@ -26,3 +26,12 @@ def hub_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         subprocess.run(["tar", "-x", "-C", tree, "-f", tree / "archive" / layer], check=True)
     yield tree
     shutil.rmtree(tree)
+
+
+@pytest.fixture(scope="session")
+def nas_tree() -> Path:
+    """The file system of the rack's NAS, with slapd and ldap-utils; nobody writes to it."""
+    from deskside.lab.recipes import build, default_cache
+
+    built = asyncio.run(build(["base-nas"], cache=default_cache(), report=lambda name, line: None))
+    return built["base-nas"].path

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,16 +116,20 @@ class Hub:
 
     def run(self, argv: tuple[str, ...], told: str) -> str:
         """A program in the hub's pod; what it prints."""
-        line = inside(self.tree, *argv)
-        ended = subprocess.run(line, input=told, capture_output=True, text=True, check=False)
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
+        return program_inside(self.tree, argv, told)
 
 
-def inside(tree: Path, *argv: str) -> list[str | Path]:
+def inside(tree: Path, *argv: str, folder: str = "/") -> list[str | Path]:
     """The command line of a program in the hub's image."""
     path = f"PATH={Path(PYTHON).parent}:/usr/bin:/bin"
-    return ["chroot", tree, "/usr/bin/env", "-i", f"-C/{PLACE}", path, "LANG=C.UTF-8", *argv]
+    return ["chroot", tree, "/usr/bin/env", "-i", f"-C{folder}", path, "LANG=C.UTF-8", *argv]
+
+
+def program_inside(tree: Path, argv: Sequence[str], told: str) -> str:
+    """Run a program in the hub's image, which must end well; what it prints."""
+    ended = subprocess.run(inside(tree, *argv), input=told, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
 
 
 def free_port() -> int:
@@ -159,7 +163,7 @@ def running_hub(tree: Path) -> Iterator[Hub]:
     (place / "settings.json").write_text(json.dumps(settings(port)))
     hub = Hub(tree, port, Log())
     hub.answers({})
-    argv = inside(tree, PYTHON, "-u", "-m", "jupyterhub", f"--config={CONFIG.name}")
+    argv = inside(tree, PYTHON, "-m", "jupyterhub", f"--config={CONFIG.name}", folder=f"/{PLACE}")
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
     reader = threading.Thread(target=hub.log.follow, args=(process.stdout,), daemon=True)
