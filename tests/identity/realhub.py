@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,7 +116,10 @@ class Hub:
 
     def run(self, argv: tuple[str, ...], told: str) -> str:
         """A program in the hub's pod; what it prints."""
-        return program_inside(self.tree, argv, told)
+        line = inside(self.tree, *argv)
+        ended = subprocess.run(line, input=told, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
 
 
 def inside(tree: Path, *argv: str, folder: str = "/") -> list[str | Path]:
@@ -125,11 +128,28 @@ def inside(tree: Path, *argv: str, folder: str = "/") -> list[str | Path]:
     return ["chroot", tree, "/usr/bin/env", "-i", f"-C{folder}", path, "LANG=C.UTF-8", *argv]
 
 
-def program_inside(tree: Path, argv: Sequence[str], told: str) -> str:
-    """Run a program in the hub's image, which must end well; what it prints."""
-    ended = subprocess.run(inside(tree, *argv), input=told, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
+@dataclass
+class Asked:
+    """A program in the hub's image that answers each line of JSON with another."""
+
+    process: subprocess.Popen[str]
+
+    def ask(self, told: object) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(told) + "\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        assert line, "the program ended; see what it said on standard error"
+        return json.loads(line)
+
+
+@contextmanager
+def asked_inside(tree: Path, program: Path) -> Iterator[Asked]:
+    """Start a program of `at_hub/`; it ends with the block."""
+    argv = inside(tree, PYTHON, "-c", program.read_text())
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Asked(process)
 
 
 def free_port() -> int:
@@ -149,7 +169,7 @@ def settings(port: int) -> dict[str, object]:
         "base_url": BASE_URL,
         "services": [{"name": name, "api_token": token} for name, token in tokens.items()],
         "roles": [{"name": name, **role} for name, role in roles.items()],
-        "leaving": hub["config"]["Leaving"] | {"interval": 0.2, "patience": 0.5},
+        "leaving": hub["config"]["Leaving"] | {"interval": 0.1, "patience": 0.3},
         "code": [code for name, code in sorted(hub["extraConfig"].items()) if "leaving" in name],
     }
 

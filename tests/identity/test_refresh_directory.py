@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,7 +17,7 @@ from deskside.model.platform import Given
 from deskside.site.schema import Site
 from deskside.site.secrets import Secret
 from identity.realdirectory import READER_PASSWORD, Directory, make_entries, running_directory
-from identity.realhub import PYTHON, free_port, program_inside
+from identity.realhub import Asked, asked_inside, free_port
 from identity.test_tls import make
 
 pytestmark = [pytest.mark.rack, pytest.mark.timeout(300)]
@@ -73,7 +71,7 @@ class Found:
 class Asking:
     """The hub's classes, and the directory that they ask."""
 
-    tree: Path
+    hub: Asked
     directory: Directory
 
     def site(self, **identity: object) -> Site:
@@ -113,17 +111,17 @@ class Asking:
 
     def ask(self, *cases: Mapping[str, object]) -> list[Found]:
         """What came of each case."""
-        printed = program_inside(self.tree, (PYTHON, "-c", PROGRAM.read_text()), json.dumps(cases))
-        found: Any = json.loads(printed.splitlines()[-1])
+        found = self.hub.ask(cases)
         return [Found(one["answers"], one["locked"], "\n".join(one["said"])) for one in found]
 
 
 @pytest.fixture(scope="module")
 def asking(hub_tree: Path, nas_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
     """A directory with people in every state."""
-    with running_directory(nas_tree, tmp_path_factory.mktemp("directory")) as directory:
+    folder = tmp_path_factory.mktemp("directory")
+    with running_directory(nas_tree, folder) as directory, asked_inside(hub_tree, PROGRAM) as hub:
         fill(directory)
-        yield Asking(hub_tree, directory)
+        yield Asking(hub, directory)
 
 
 def fill(directory: Directory) -> None:

@@ -1,6 +1,6 @@
 """Asks the authenticator that the hub builds of its settings about people; runs in the hub's tree.
 
-Takes a list of cases as JSON on standard input and prints what was answered and what was said in each.
+Takes a list of cases as JSON on each line of standard input, and prints a line with what came of each.
 """
 
 import asyncio
@@ -56,10 +56,11 @@ async def answers(case, said):
 
 
 def main():
-    """Case by case."""
+    """Case by case, until nobody asks any more."""
     said = Said()
     logging.getLogger("hub").addHandler(said)
-    print(json.dumps([asyncio.run(answers(case, said)) for case in json.load(sys.stdin)]))
+    for line in sys.stdin:
+        print(json.dumps([asyncio.run(answers(case, said)) for case in json.loads(line)]), flush=True)
 
 
 main()

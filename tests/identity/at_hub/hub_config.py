@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 SETTINGS = json.loads((HERE / "settings.json").read_text())
 
 
-AT_ONCE = 0.1
+AT_ONCE = 0.05
 """Seconds between two questions of one look, at most: all of it has the same answers."""
 
 
