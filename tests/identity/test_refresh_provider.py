@@ -211,7 +211,7 @@ def test_only_the_providers_no_puts_somebody_out(hub: Asked, asked: Provider) ->
 
 
 def test_who_may_stay_has_a_fresh_model_that_is_kept(hub: Asked, asked: Provider) -> None:
-    asked.refreshing |= {"one": tokens("a", "two"), "two": tokens("a", "three"), "three": tokens("a")}
+    asked.refreshing |= {"one": tokens("a", "two"), "two": tokens("a", "three"), "three": tokens("a", "")}
     asked.refreshing |= {"zoes": tokens("z")}
     asked.people |= {"a": person("eve", "ai-users", "others"), "z": person("zoe")}
     first, second, third, zoe = ask(
@@ -228,6 +228,19 @@ def test_who_may_stay_has_a_fresh_model_that_is_kept(hub: Asked, asked: Provider
         assert one.said == ""
     # An admin of the site file, in no group.
     assert (zoe.answer["name"], zoe.answer["admin"]) == ("zoe", True)
+
+
+def test_a_new_refresh_token_is_kept_when_the_rest_fails(hub: Asked, asked: Provider) -> None:
+    """The old one is worth nothing any more: with it the provider would refuse the person the next time."""
+    asked.refreshing |= {"first": tokens("broken", "second"), "second": tokens("whole", "third")}
+    asked.people |= {"broken": Answer(503, HTML), "whole": person("gus", "ai-users")}
+    state = {"refresh_token": "first", "oauth_user": {"groups": ["ai-users"]}}
+    failed, again = ask(hub, asked, case("gus", state=state), case("gus"))
+    assert failed.answer is True
+    assert failed.saved == {**state, "refresh_token": "second"}
+    assert again.answer["name"] == "gus"
+    assert again.saved is not None
+    assert again.saved["refresh_token"] == "third"
 
 
 def test_who_never_logged_in_by_this_provider(hub: Asked, asked: Provider) -> None:

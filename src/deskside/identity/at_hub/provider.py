@@ -123,7 +123,7 @@ class ProviderAuthenticator(GenericOAuthenticator):
             if not before or not before.get("refresh_token"):
                 return handler is None
             try:
-                model = await self.model_by(before["refresh_token"])
+                model = await self.model_by(user, before)
             except HTTPClientError as error:
                 return self.judged(user.name, error)
             except Exception as error:
@@ -135,15 +135,17 @@ class ProviderAuthenticator(GenericOAuthenticator):
             if not await self.may_stay(model):
                 self.log.warning("%s is not allowed any longer", user.name)
                 return False
-            # The old refresh token may be worth nothing from now on, whatever becomes of the answer.
             await user.save_auth_state(model["auth_state"])
             return model
 
-    async def model_by(self, refresh_token):
-        """What the provider says now about the holder of a refresh token."""
-        params = self.build_refresh_token_request_params(refresh_token)
+    async def model_by(self, user, before):
+        """What the provider says now about the holder of the refresh token that was saved."""
+        params = self.build_refresh_token_request_params(before["refresh_token"])
         token_info = await self.get_token_info(None, params)
-        token_info.setdefault("refresh_token", refresh_token)
+        fresh = token_info["refresh_token"] = token_info.get("refresh_token") or before["refresh_token"]
+        if fresh != before["refresh_token"]:
+            # The old one may be worth nothing from now on, whatever becomes of the rest.
+            await user.save_auth_state({**before, "refresh_token": fresh})
         return await self._token_to_auth_model(token_info)
 
     def judged(self, name, error):
