@@ -1,6 +1,7 @@
 """Who may stay by the provider: the hub's own classes and database ask a small provider over TLS.
 
-The provider is no more than two endpoints with written answers; Keycloak's and Okta's are tried on racks.
+The provider is no more than two endpoints with written answers; the rack has a whole one, see
+`tests/rack/test_whole_okta.py`.
 """
 
 from __future__ import annotations
