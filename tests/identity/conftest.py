@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from identity.realhub import Hub, running_hub
+
 
 @pytest.fixture(scope="session")
 def hub_tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -35,3 +37,17 @@ def nas_tree() -> Path:
 
     built = asyncio.run(build(["base-nas"], cache=default_cache(), report=lambda name, line: None))
     return built["base-nas"].path
+
+
+@pytest.fixture(scope="package")
+def running(hub_tree: Path) -> Iterator[Hub]:
+    """A real hub that looks for people who have left several times a second."""
+    with running_hub(hub_tree) as hub:
+        yield hub
+
+
+@pytest.fixture
+def hub(running: Hub) -> Iterator[Hub]:
+    """The same without anybody, before and after."""
+    yield running
+    running.empty()

@@ -17,14 +17,17 @@ import httpx
 
 from addons.sites import example_platform, example_site
 from deskside.addons.jupyterhub import SERVICE, hub_values
+from deskside.identity.lending import lending_scopes
 
 PYTHON = "/opt/jupyter/bin/python3"
+Z2JH = Path(__file__).parents[2] / "src/deskside/lab/charts/jupyterhub/files/z2jh.py"
 CONFIG = Path(__file__).parent / "at_hub/hub_config.py"
 PLACE = "tmp/a-hub"
 BASE_URL = "/desks/"
 TOKEN, ADMIN = "a" * 32, "b" * 32
 """Of Deskside, and of the test itself."""
-LOCAL = "breakglass"
+LOCAL, LENDER = "breakglass", "ann"
+"""The account that no directory knows; and the person as whom `verify` works."""
 PATIENCE = 20.0
 READY = "JupyterHub is now running"
 SITE = {"identity": {"break_glass": {"name": LOCAL, "password": {"file": "x"}}}}
@@ -114,9 +117,16 @@ class Hub:
         with self.log.said:
             self.log.lines.clear()
 
-    def run(self, argv: tuple[str, ...], told: str) -> str:
-        """A program in the hub's pod; what it prints."""
-        line = inside(self.tree, *argv)
+    def run(self, argv: tuple[str, ...], told: str, token: str = TOKEN) -> str:
+        """A program of Deskside in the hub's pod, which has this token of the service; what it prints."""
+        place = self.tree / "usr/local/etc/jupyterhub"
+        (place / "secret").mkdir(exist_ok=True)
+        (place / "z2jh.py").write_text(Z2JH.read_text())
+        (place / "secret/values.yaml").write_text(json.dumps({"hub": {"baseUrl": BASE_URL}}))
+        (place / "secret/hub.services.deskside.apiToken").write_text(f"{token}\n")
+        *words, program = argv
+        assert program.count(":8081") == 1
+        line = inside(self.tree, *words, program.replace(":8081", f":{self.port}"))
         ended = subprocess.run(line, input=told, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
@@ -162,7 +172,9 @@ def settings(port: int) -> dict[str, object]:
     values: Any = hub_values(example_site(SITE), example_platform())
     hub = values["hub"]
     tokens = {SERVICE: TOKEN, "tests": ADMIN}
-    roles = {**hub["loadRoles"], "tests": {"scopes": MAY_ALL, "services": ["tests"]}}
+    own = hub["loadRoles"][SERVICE]
+    own["scopes"] += lending_scopes(LENDER)
+    roles = {SERVICE: own, "tests": {"scopes": MAY_ALL, "services": ["tests"]}}
     assert hub["services"] == {SERVICE: {}}
     return {
         "port": port,

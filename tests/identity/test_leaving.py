@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import import_module
-from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from deskside.identity.hub_programs import hub_code
 from deskside.identity.leaving import (
     PUT_OUT,
     UNKNOWN,
@@ -21,10 +21,10 @@ from deskside.identity.leaving import (
     forgetting_input,
     forgetting_program,
 )
-from identity.realhub import BASE_URL, LOCAL, TOKEN, Hub, free_port, running_hub
+from identity.realhub import LOCAL, TOKEN, Hub, free_port
 
-FORGET: Any = import_module("deskside.identity.at_hub.forget")
-Z2JH = Path(__file__).parents[2] / "src/deskside/lab/charts/jupyterhub/files/z2jh.py"
+FORGET: Any = ModuleType("forget")
+exec(hub_code("api", "forget"), FORGET.__dict__)
 
 
 @dataclass
@@ -154,20 +154,6 @@ def test_a_hub_that_is_not_there(forget: Callable[..., str]) -> None:
         forget(f"http://127.0.0.1:{free_port()}/hub/api", "secret", "eve")
 
 
-@pytest.fixture(scope="module")
-def running(hub_tree: Path) -> Iterator[Hub]:
-    """A real hub that looks for people who have left several times a second."""
-    with running_hub(hub_tree) as hub:
-        yield hub
-
-
-@pytest.fixture
-def hub(running: Hub) -> Iterator[Hub]:
-    """The same without anybody, before and after."""
-    yield running
-    running.empty()
-
-
 @pytest.mark.rack
 @pytest.mark.timeout(300)
 def test_who_is_refused_is_out_and_all_others_stay(hub: Hub) -> None:
@@ -218,15 +204,7 @@ def test_the_program_puts_people_out_with_the_rights_that_it_has(hub: Hub) -> No
     hub.add("ann", "eve", "bob")
     hub.open_desk("eve")
     theirs = hub.token_of("eve")
-    place = hub.tree / "usr/local/etc/jupyterhub"
-    (place / "secret").mkdir(exist_ok=True)
-    (place / "z2jh.py").write_text(Z2JH.read_text())
-    (place / "secret/values.yaml").write_text(json.dumps({"hub": {"baseUrl": BASE_URL}}))
-    (place / "secret/hub.services.deskside.apiToken").write_text(f"{TOKEN}\n")
-    *words, program = forgetting_program()
-    assert program.count(":8081") == 1
-    argv = (*words, program.replace(":8081", f":{hub.port}"))
-    told = forgetting_answer(hub.run(argv, forgetting_input(["eve", "nobody", "bob"])))
+    told = forgetting_answer(hub.run(forgetting_program(), forgetting_input(["eve", "nobody", "bob"])))
     assert told == {"eve": PUT_OUT, "nobody": UNKNOWN, "bob": PUT_OUT}
     assert hub.names() == {"ann"}
     assert not hub.knows(theirs)
@@ -237,12 +215,7 @@ def test_the_program_puts_people_out_with_the_rights_that_it_has(hub: Hub) -> No
 @pytest.mark.timeout(300)
 def test_the_program_says_of_each_person_why_nothing_was_done(hub: Hub) -> None:
     hub.add("ann", "eve")
-    place = hub.tree / "usr/local/etc/jupyterhub/secret"
-    place.mkdir(exist_ok=True)
-    (place / "hub.services.deskside.apiToken").write_text("wrong")
-    *words, program = forgetting_program()
-    argv = (*words, program.replace(":8081", f":{hub.port}"))
-    told = forgetting_answer(hub.run(argv, forgetting_input(["ann", "eve"])))
+    told = forgetting_answer(hub.run(forgetting_program(), forgetting_input(["ann", "eve"]), "wrong"))
     assert set(told) == {"ann", "eve"}
     assert all("refuses Deskside's token" in said for said in told.values())
     assert hub.names() == {"ann", "eve"}
