@@ -205,8 +205,11 @@ def test_only_the_providers_no_puts_somebody_out(hub: Asked, asked: Provider) ->
     assert {name: one.answer for (name, *_), one in zip(TABLE, found, strict=True)} == {
         name: wanted for name, _, _, wanted in TABLE
     }
+    lost = {"fallen", "page", "nothing", "hung", "later"}
     for (name, *_), one in zip(TABLE, found, strict=True):
-        assert one.saved == {"refresh_token": f"old-{name}"}
+        assert one.saved is not None
+        assert one.saved["refresh_token"] == f"old-{name}"
+        assert ("deskside_asked" in one.saved) == (name in lost), name
         assert one.said.count(f"{name} ") + one.said.count(f"{name}:") >= 1
         assert "Because" not in one.said
 
@@ -238,10 +241,43 @@ def test_a_new_refresh_token_is_kept_when_the_rest_fails(hub: Asked, asked: Prov
     state = {"refresh_token": "first", "oauth_user": {"groups": ["ai-users"]}}
     failed, again = ask(hub, asked, case("gus", state=state), case("gus"))
     assert failed.answer is True
-    assert failed.saved == {**state, "refresh_token": "second"}
+    assert failed.saved == {**state, "refresh_token": "second", "deskside_exchanges": True}
     assert again.answer["name"] == "gus"
     assert again.saved is not None
     assert again.saved["refresh_token"] == "third"
+
+
+def test_a_refusal_after_an_answer_that_was_lost_says_nothing_about_the_person(
+    hub: Asked, asked: Provider
+) -> None:
+    """The provider may have exchanged the token, and the new one never came."""
+    asked.refreshing |= {"sent": Answer(HANG_UP)}
+    (lost,) = ask(hub, asked, case("hal", "sent"))
+    assert lost.answer is True
+    asked.refreshing |= {"sent": refusal("invalid_grant")}
+    stays, comes = (ask(hub, asked, case("hal", state=lost.saved, request=one))[0] for one in (False, True))
+    assert (stays.answer, comes.answer) == (True, False), "the desk goes on, and hal has to log in again"
+    assert "hal has to log in again" in stays.said
+    # One that is still good is no harm, and the next refusal counts.
+    asked.refreshing |= {"sent": tokens("h", "next")}
+    asked.people |= {"h": person("hal", "ai-users")}
+    (well,) = ask(hub, asked, case("hal", state=lost.saved))
+    assert well.answer["name"] == "hal"
+    (gone,) = ask(hub, asked, case("hal", state={**(well.saved or {}), "refresh_token": "no-more"}))
+    assert gone.answer is False
+
+
+def test_a_provider_that_exchanges_nothing_is_told_from_one_that_does(hub: Asked, asked: Provider) -> None:
+    asked.refreshing |= {"lasting": tokens("l")}
+    asked.people |= {"l": person("lee", "ai-users")}
+    (same,) = ask(hub, asked, case("lee", "lasting"))
+    assert same.saved is not None
+    assert same.saved["deskside_exchanges"] is False
+    asked.refreshing |= {"lasting": Answer(HANG_UP)}
+    (lost,) = ask(hub, asked, case("lee", state=same.saved))
+    asked.refreshing |= {"lasting": refusal("invalid_grant")}
+    (gone,) = ask(hub, asked, case("lee", state=lost.saved))
+    assert (lost.answer, gone.answer) == (True, False)
 
 
 def test_who_never_logged_in_by_this_provider(hub: Asked, asked: Provider) -> None:

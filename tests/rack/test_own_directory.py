@@ -69,7 +69,8 @@ class Asked:
         """Everything, in an order of its own, without what each server notes for itself."""
         words = ("-LLL", "-o", "ldif-wrap=no", "-b", self.base, "*", "entryUUID", "entryCSN")
         text = self.rack.run(host, "ldapsearch", *AS_ROOT, *words).out
-        return "\n\n".join(sorted(text.strip().split("\n\n")))
+        entries = (entry.splitlines() for entry in text.strip().split("\n\n"))
+        return "\n\n".join(sorted("\n".join([dn, *sorted(lines)]) for dn, *lines in entries))
 
     def until_equal(self) -> None:
         end = time.monotonic() + 30

@@ -18,6 +18,15 @@ from tornado.httpclient import HTTPClientError
 
 GONE = ("invalid_grant", "access_denied")
 """Errors of the token endpoint that are about the person (RFC 6749, 5.2). All others are about the hub."""
+ASKED, EXCHANGES = "deskside_asked", "deskside_exchanges"
+"""In what is saved of a person: the refresh token was sent, and no answer has come; and whether the provider
+gives a new one for each (None: not known yet). A token whose answer was lost may be worth nothing."""
+NOT_SENT = (
+    "it refuses connections",
+    "its name is not known",
+    "its certificate is not the one that is trusted",
+)
+"""What `said` says of errors before anything was asked."""
 
 
 class ProviderLoginHandler(OAuthLoginHandler):
@@ -125,7 +134,14 @@ class ProviderAuthenticator(GenericOAuthenticator):
             try:
                 model = await self.model_by(user, before)
             except HTTPClientError as error:
-                return self.judged(user.name, error)
+                gone = self.judged(user.name, error)
+                if gone and before.get(ASKED):
+                    self.log.warning(
+                        "%s has to log in again: an answer of the provider was lost before", user.name
+                    )
+                    return handler is None
+                await self.note_answer(user, error)
+                return not gone
             except Exception as error:
                 self.log.warning("whether %s may stay is not known: %s", user.name, type(error).__name__)
                 return True
@@ -140,22 +156,32 @@ class ProviderAuthenticator(GenericOAuthenticator):
 
     async def model_by(self, user, before):
         """What the provider says now about the holder of the refresh token that was saved."""
-        params = self.build_refresh_token_request_params(before["refresh_token"])
-        token_info = await self.get_token_info(None, params)
-        fresh = token_info["refresh_token"] = token_info.get("refresh_token") or before["refresh_token"]
-        if fresh != before["refresh_token"]:
-            # The old one may be worth nothing from now on, whatever becomes of the rest.
-            await user.save_auth_state({**before, "refresh_token": fresh})
-        return await self._token_to_auth_model(token_info)
+        old, state = before["refresh_token"], {name: before[name] for name in before if name != ASKED}
+        if state.get(EXCHANGES) is not False:
+            await user.save_auth_state({**state, ASKED: True})
+        token_info = await self.get_token_info(None, self.build_refresh_token_request_params(old))
+        fresh = token_info["refresh_token"] = token_info.get("refresh_token") or old
+        exchanges = bool(state.get(EXCHANGES)) or fresh != old
+        # The old one may be worth nothing from now on, whatever becomes of the rest.
+        await user.save_auth_state({**state, "refresh_token": fresh, EXCHANGES: exchanges})
+        model = await self._token_to_auth_model(token_info)
+        model["auth_state"][EXCHANGES] = exchanges
+        return model
 
     def judged(self, name, error):
-        """Whether an error is the provider's no (False) or tells nothing (True)."""
+        """Whether an error is the provider's no (True) or tells nothing (False)."""
         what = error_of(error)
         if what in GONE or (error.code == 401 and what == "invalid_token"):
             self.log.warning("the provider refuses %s: %s", name, what)
-            return False
+            return True
         self.log.warning("whether %s may stay is not known: %s", name, what or said(error))
-        return True
+        return False
+
+    async def note_answer(self, user, error):
+        """The token that was sent is as good as before, where the provider never had it or answered."""
+        state = await user.get_auth_state()
+        if ASKED in state and (error.code < 500 or said(error) in NOT_SENT):
+            await user.save_auth_state({name: state[name] for name in state if name != ASKED})
 
     async def may_stay(self, model):
         """The same rule as at the log-in."""

@@ -66,6 +66,8 @@ class Kept {
 function run(program, words, input = '') {
   return new Promise((done) => {
     const child = execFile(program, words, { timeout: 5000 }, (error, out) => done(error ? null : out));
+    // A program that ends before it has read its input says how it ended in another way.
+    child.stdin.on('error', () => {});
     child.stdin.end(input);
   });
 }
