@@ -49,5 +49,6 @@ def running(hub_tree: Path) -> Iterator[Hub]:
 @pytest.fixture
 def hub(running: Hub) -> Iterator[Hub]:
     """The same without anybody, before and after."""
+    running.empty()
     yield running
     running.empty()

@@ -26,8 +26,8 @@ PLACE = "tmp/a-hub"
 BASE_URL = "/desks/"
 TOKEN, ADMIN = "a" * 32, "b" * 32
 """Of Deskside, and of the test itself."""
-LOCAL, LENDER = "breakglass", "ann"
-"""The account that no directory knows; and the person as whom `verify` works."""
+LOCAL, LENDER, ADMINISTRATOR = "breakglass", "ann", "zoe"
+"""The account that no directory knows; the person as whom `verify` works; and who is an admin by name."""
 PATIENCE = 20.0
 READY = "JupyterHub is now running"
 SITE = {"identity": {"break_glass": {"name": LOCAL, "password": {"file": "x"}}}}
@@ -178,6 +178,7 @@ def settings(port: int) -> dict[str, object]:
     assert hub["services"] == {SERVICE: {}}
     return {
         "port": port,
+        "admin": ADMINISTRATOR,
         "base_url": BASE_URL,
         "services": [{"name": name, "api_token": token} for name, token in tokens.items()],
         "roles": [{"name": name, **role} for name, role in roles.items()],

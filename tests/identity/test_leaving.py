@@ -21,7 +21,7 @@ from deskside.identity.leaving import (
     forgetting_input,
     forgetting_program,
 )
-from identity.realhub import LOCAL, TOKEN, Hub, free_port
+from identity.realhub import ADMINISTRATOR, LOCAL, TOKEN, Hub, free_port
 
 FORGET: Any = ModuleType("forget")
 exec(hub_code("api", "forget"), FORGET.__dict__)
@@ -184,9 +184,13 @@ def test_a_directory_that_knows_nobody_any_more_puts_nobody_out(hub: Hub) -> Non
     hub.answers(dict.fromkeys(everybody, False))
     hub.log.wait(words, hub.log.count(words) + 2)
     assert hub.names() == {*everybody, LOCAL}
+    # An admin is let in by name, so that one who stays says nothing about the directory.
+    hub.add(ADMINISTRATOR)
+    hub.log.wait(words, hub.log.count(words) + 2)
+    assert hub.names() == {*everybody, LOCAL, ADMINISTRATOR}
     hub.answers({"ann": True, "bob": False, "eve": False})
     hub.look("ann")
-    assert hub.names() == {"ann", LOCAL}
+    assert hub.names() == {"ann", LOCAL, ADMINISTRATOR}
 
 
 @pytest.mark.rack

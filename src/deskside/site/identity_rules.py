@@ -76,14 +76,14 @@ def names(draft: Draft) -> Iterator[Fault]:
     template = draft.identity("user_dn")
     if template is not None and (reason := _template_fault(template, base)):
         yield Fault(("identity", "user_dn"), reason, 'write "uid={username},cn=users,{base}", in quotes')
-    server = draft.directory
-    if server and server.host.replace(".", "").isdigit():
-        yield Fault(
-            ("identity", "server"),
-            f"{server.host} is an address; certificates seldom name one",
-            "write the name that stands in the directory's certificate",
-            warning=True,
-        )
+    for field, server in (("server", draft.directory), ("fallback", draft.fallback)):
+        if server and server.host.replace(".", "").isdigit():
+            yield Fault(
+                ("identity", field),
+                f"{server.host} is an address; certificates seldom name one",
+                "write the name that stands in the directory's certificate",
+                warning=True,
+            )
     yield from _fallback(draft)
     for name, count in Counter(draft.admins).items():
         if count > 1:

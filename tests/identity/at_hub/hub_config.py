@@ -106,6 +106,7 @@ c.JupyterHub.db_url = "sqlite:///hub.sqlite"  # noqa: F821
 c.JupyterHub.cookie_secret = bytes(32)  # noqa: F821
 c.JupyterHub.services = SETTINGS["services"]  # noqa: F821
 c.JupyterHub.load_roles = SETTINGS["roles"]  # noqa: F821
+c.Authenticator.admin_users = {SETTINGS["admin"]}  # noqa: F821
 c.Authenticator.allow_all = True  # noqa: F821
 c.Leaving.update(SETTINGS["leaving"])  # noqa: F821
 for code in SETTINGS["code"]:
