@@ -111,6 +111,14 @@ class OnRack:
         other.write_text(text)
         return OnRack(self.rack, self.logs, other, self._count)
 
+    def private(self, name: str, text: str) -> str:
+        """A file for its owner alone, beside the site file; its path."""
+        path = self.rack.folder / name
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(text)
+        return str(path)
+
     def argv(self, *words: str) -> list[str]:
         """A command line."""
         return [COMMAND, "-f", str(self.site_file), *words]

@@ -106,10 +106,8 @@ WRONG = {
 @pytest.fixture(scope="module")
 def with_axe(platform: OnRack) -> Iterator[OnRack]:
     """The same site, with a local admin; and a desk of Ann's that runs all the time."""
-    secret = platform.rack.folder / "breakglass.secret"
-    secret.touch(mode=0o600)
-    secret.write_text(LOCAL_PASSWORD)
-    line = f"  break_glass: {{name: {LOCAL}, password: {{file: {secret.name}}}}}\n"
+    secret = platform.private("breakglass.secret", LOCAL_PASSWORD)
+    line = f"  break_glass: {{name: {LOCAL}, password: {{file: {secret}}}}}\n"
     other = platform.with_site("with-axe", ("  kind: ldap\n", f"  kind: ldap\n{line}"))
     ended = other.deskside("apply", "--yes", "-v")
     assert LOCAL_PASSWORD not in ended.out + ended.err

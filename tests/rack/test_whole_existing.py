@@ -54,14 +54,6 @@ class Existing:
 
     on: OnRack
 
-    def private(self, name: str, text: str) -> str:
-        """A private file beside the site file; its path."""
-        path = self.on.rack.folder / name
-        path.unlink(missing_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(text)
-        return str(path)
-
     def status_of(self, name: str, word: str = "") -> int:
         """What the hub answers to a log-in."""
         return logs_in(self.on, name, Secret(word) if word else password(self.on, name))[0]
@@ -129,14 +121,14 @@ def test_people_are_added_changed_and_removed_by_the_managers_account(existing: 
     on = existing.on
     before = existing.names()
     assert "ann" in before
-    file = existing.private("dan.secret", "a-word-of-dan")
+    file = existing.on.private("dan.secret", "a-word-of-dan")
     on.deskside("user", "add", "dan", "--name", "Dan Example", "--password-file", file)
     shown = on.deskside("user", "show", "dan", "--json").document
     taken = [int(word) for word in on.shell("nas", "slapcat | sed -n 's/^uidNumber: //p'").split()]
     assert (shown["groups"], taken.count(shown["uid"])) == (["ai"], 1)
     assert "memberOf: cn=ai" in on.shell("nas", "slapcat -a '(uid=dan)'")
     assert existing.status_of("dan", "a-word-of-dan") == 302
-    on.deskside("user", "passwd", "dan", "--password-file", existing.private("x", "another-word"))
+    on.deskside("user", "passwd", "dan", "--password-file", existing.on.private("x", "another-word"))
     assert [existing.status_of("dan", word) for word in ("a-word-of-dan", "another-word")] == [403, 302]
     on.deskside("group", "add", "vision", "dan", "ann")
     on.deskside("group", "leave", "vision", "ann")
@@ -153,7 +145,7 @@ def test_people_are_added_changed_and_removed_by_the_managers_account(existing: 
 
 def test_a_synology_is_spoken_to_alike(existing: Existing) -> None:
     on = by(existing, "synology", "  kind: ldap\n", "  kind: synology\n")
-    imported = on.deskside("user", "import", existing.private("synology.csv", PEOPLE))
+    imported = on.deskside("user", "import", existing.on.private("synology.csv", PEOPLE))
     assert imported.out == "added 2: eve, fay\n"
     try:
         assert existing.status_of("eve", "a-word-of-eve") == 302
@@ -165,14 +157,14 @@ def test_a_synology_is_spoken_to_alike(existing: Existing) -> None:
 
 def test_what_the_account_may_not_do_is_said(existing: Existing) -> None:
     top, right = existing.on.rack.layout.directory_root, manager_text(existing.on)
-    existing.private("wrong.secret", "not-the-managers")
+    existing.on.private("wrong.secret", "not-the-managers")
     line = '  manager: {{dn: "uid={},cn=users,{}", password: {{file: {}.secret}}}}\n'
     for who, file, said in (
         ("root", "wrong", "refuses the account's password"),
         ("ann", "ann", "the account may not do that"),
     ):
         other = by(existing, "wrong", right, line.format(who, top, file))
-        secret = existing.private("gus.secret", "a-word-of-gus")
+        secret = existing.on.private("gus.secret", "a-word-of-gus")
         ended = other.deskside("user", "add", "gus", "--password-file", secret, code=6)
         assert said in ended.err
         assert "a-word-of-gus" not in ended.out + ended.err
@@ -182,7 +174,7 @@ def test_what_the_account_may_not_do_is_said(existing: Existing) -> None:
 def test_without_a_manager_the_file_is_for_the_directorys_own_tools(existing: Existing) -> None:
     on = existing.on
     other = by(existing, "reader", "  manager: ", "  bind: ")
-    csv = existing.private("hand.csv", PEOPLE)
+    csv = existing.on.private("hand.csv", PEOPLE)
     target = on.rack.folder / "hand.ldif"
     target.unlink(missing_ok=True)
     ended = other.deskside("user", "import", csv, code=2)
@@ -207,7 +199,7 @@ def test_f42_a_second_server_lets_people_in_while_the_first_is_down_or_hangs(
         assert existing.status_of("ann") == 302
         assert existing.status_of("bob") == 403
         assert existing.status_of("ann", "wrong") == 403
-        secret = existing.private("gus.secret", "a-word-of-gus")
+        secret = existing.on.private("gus.secret", "a-word-of-gus")
         ended = existing.on.deskside("user", "add", "gus", "--password-file", secret, code=None)
         assert ended.code != 0
         assert "does not answer" in ended.err

@@ -48,14 +48,6 @@ class WithPeople:
 
     on: OnRack
 
-    def write(self, name: str, text: str) -> str:
-        """A private file beside the site file; its path."""
-        path = self.on.rack.folder / name
-        path.unlink(missing_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(text)
-        return str(path)
-
     def status_of(self, name: str, password: str = "") -> int:
         """What the hub answers to a log-in."""
         return logs_in(self.on, name, Secret(password or PASSWORDS[name]))[0]
@@ -89,7 +81,7 @@ def people(platform: OnRack) -> Iterator[WithPeople]:
             for said in (planned.out, planned.err, ended.out, ended.err):
                 assert file.read_text().strip() not in said
         assert other.changes() == set()
-        imported = other.deskside("user", "import", found.write("people.csv", PEOPLE))
+        imported = other.deskside("user", "import", found.on.private("people.csv", PEOPLE))
         assert imported.out == "added 3: ann, bob, cyd\n"
         assert not [word for word in PASSWORDS.values() if word in imported.out + imported.err]
         yield found
@@ -111,7 +103,7 @@ def test_who_was_imported_logs_in_by_the_rule(people: WithPeople) -> None:
     assert people.names() == ["ann", "bob", "cyd"]
     assert [people.status_of(name) for name in ("ann", "bob", "cyd")] == [302, 403, 302]
     assert people.status_of("ann", "wrong") == 403
-    again = people.on.deskside("user", "import", people.write("people.csv", PEOPLE))
+    again = people.on.deskside("user", "import", people.on.private("people.csv", PEOPLE))
     assert "in the directory already; nothing was changed" in again.out
     said = people.on.deskside("directory", "status").out
     assert [line.split()[:4] for line in said.splitlines()[1:]] == [
@@ -121,7 +113,7 @@ def test_who_was_imported_logs_in_by_the_rule(people: WithPeople) -> None:
 
 
 def test_a_broken_file_imports_nobody_and_every_line_is_named(people: WithPeople) -> None:
-    ended = people.on.deskside("user", "import", people.write("broken.csv", BROKEN), code=2)
+    ended = people.on.deskside("user", "import", people.on.private("broken.csv", BROKEN), code=2)
     for line in (2, 3, 4, 5, 6, 7):
         assert f"broken.csv:{line}:" in ended.err, ended.err
     assert "nobody was imported" in ended.err
@@ -129,14 +121,16 @@ def test_a_broken_file_imports_nobody_and_every_line_is_named(people: WithPeople
 
 
 def test_a_person_is_added_and_gets_another_password(people: WithPeople) -> None:
-    file = people.write("dan.secret", PASSWORDS["dan"])
+    file = people.on.private("dan.secret", PASSWORDS["dan"])
     people.on.deskside("user", "add", "dan", "--name", "Dan", "--password-file", file)
     shown = people.on.deskside("user", "show", "dan", "--json").document
     assert shown["groups"] == ["ai"]
     assert people.status_of("dan") == 302
-    short = people.on.deskside("user", "passwd", "dan", "--password-file", people.write("x", "short"), code=6)
+    short = people.on.deskside(
+        "user", "passwd", "dan", "--password-file", people.on.private("x", "short"), code=6
+    )
     assert "too short for its policy" in short.err
-    people.on.deskside("user", "passwd", "dan", "--password-file", people.write("x", "another-word"))
+    people.on.deskside("user", "passwd", "dan", "--password-file", people.on.private("x", "another-word"))
     assert (people.status_of("dan"), people.status_of("dan", "another-word")) == (403, 302)
     people.on.deskside("user", "add", "dan", "--password-file", file, code=2)
     people.on.deskside("group", "add", "vision", "dan", "cyd")
