@@ -103,8 +103,9 @@ def backup(ctx: click.Context, as_json: bool) -> None:
 @directory.command()
 @click.argument("name")
 @yes
+@as_json
 @click.pass_context
-def restore(ctx: click.Context, name: str, yes: bool) -> None:
+def restore(ctx: click.Context, name: str, yes: bool, as_json: bool) -> None:
     """Put a backup back in place of everything that is in the directory now.
 
     What is there is backed up first, where it can still be read. People, groups and passwords are then those
@@ -123,8 +124,11 @@ def restore(ctx: click.Context, name: str, yes: bool) -> None:
     question = f"Replace all people and groups of {workspace.site.name} by those of {name}?"
     ask(question, f"deskside directory restore {name}", yes)
     done = run(put_back(workspace, name))
-    click.echo(f"the directory has the data of {done.name}: {done.people} people")
-    click.echo(f"what it had before: {done.before or 'could not be read any more'}")
+    if as_json:
+        click.echo(json.dumps(vars(done)))
+    else:
+        click.echo(f"the directory has the data of {done.name}: {done.people} people")
+        click.echo(f"what it had before: {done.before or 'could not be read any more'}")
     if done.late:
         raise StepFailed(
             f"the copy still has the old data: {done.late}",
@@ -134,8 +138,9 @@ def restore(ctx: click.Context, name: str, yes: bool) -> None:
 
 @directory.command()
 @yes
+@as_json
 @click.pass_context
-def follow(ctx: click.Context, yes: bool) -> None:
+def follow(ctx: click.Context, yes: bool, as_json: bool) -> None:
     """Let the copy forget everything it has, and follow the first host anew.
 
     For a copy that was off while a backup was put back, or that stays behind. People log in meanwhile by the
@@ -151,7 +156,8 @@ def follow(ctx: click.Context, yes: bool) -> None:
     workspace = open_workspace(ctx)
     servers_of(workspace)
     ask("Let the copy forget what it has, and follow the first host anew?", "deskside directory follow", yes)
-    click.echo(f"the copy on {run(begin_anew(workspace))} has what the first host has")
+    host = run(begin_anew(workspace))
+    click.echo(json.dumps({"copy": host}) if as_json else f"the copy on {host} has what the first host has")
 
 
 COMMANDS: tuple[click.Command, ...] = (directory,)
