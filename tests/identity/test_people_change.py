@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ import pytest
 
 from deskside.app.people import People
 from deskside.app.people_import import Import, carry_out
-from deskside.errors import DesksideError
+from deskside.errors import DesksideError, Unreachable
 from deskside.identity.people import NewPerson, Roster, adding
 from deskside.identity.reaching import answered, changing_door
+from deskside.model.action import Action, ActionResult
 from deskside.model.platform import Given
 from deskside.site.secrets import Secret
 from identity.realdirectory import Directory, make_entries, running_directory
@@ -122,6 +123,21 @@ async def test_random_passwords_stay_only_with_people_who_have_them(
     with pytest.raises(DesksideError, match="did not add eve"):
         await carry_out(people, roster, Import((new("dan"), new("eve")), (), file, ("dan", "eve")))
     assert not file.exists()
+
+    async def lost(actions: Sequence[Action], *, title: str, deadline: float) -> tuple[ActionResult, ...]:
+        await Directory.perform(directory, actions, title=title, deadline=deadline)
+        raise Unreachable("ws1 was lost during a run", hint="run it again")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(directory, "perform", lost)
+        with pytest.raises(Unreachable) as unknown:
+            await carry_out(people, roster, Import((new("fay"),), (), file, ("fay",)))
+    assert f"random passwords are in {file}" in unknown.value.hint
+    assert file.read_text() == "name,password\nfay,a-word-of-fay\n", "fay is there, and has it"
+    file.unlink()
+    directory.change(f"dn: {directory.ldap.user('fay')}\nchangetype: delete\n")
+    group = f"dn: cn=ai,cn=groups,{directory.ldap.base}\nchangetype: modify\n"
+    directory.change(f"{group}delete: member\n-\ndelete: memberUid\n")
     await carry_out(people, await people.roster(), Import((new("dan"),), (), file, ("dan",)))
     assert file.read_text() == "name,password\ndan,a-word-of-dan\n"
     assert file.stat().st_mode & 0o777 == 0o600

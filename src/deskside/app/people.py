@@ -119,7 +119,10 @@ class People:
         return fresh
 
     async def leave(self, roster: Roster, group: Group, names: Sequence[str]) -> tuple[Removed, ...]:
-        """Take people out of a group; out of the hub too where the group was what let them in."""
+        """Take people out of a group; out of the hub too where the group was what let them in.
+
+        Also those who are in it no longer: the hub may not have been told the time before.
+        """
         there = tuple(name for name in names if name in group.members)
         if there and needs_a_member(group.entry.classes) and set(group.members) <= set(there):
             raise UsageError(
@@ -130,12 +133,14 @@ class People:
             await self._change([out_of(roster, group, name) for name in there], f"change {group.name}")
         told = f"taken out of {group.name}"
         let_in = roster.allowed is not None and roster.allowed.name == group.name
-        outside = [name for name in there if let_in and name not in self.site.identity.admins]
+        outside = [name for name in names if let_in and name not in self.site.identity.admins]
         hub = await self.put_out(outside) if outside else {}
         return tuple(
-            Removed(name, told, *hub.get(name, ("stays: not by this group alone", True)))
-            if name in there
-            else Removed(name, f"was not in {group.name}", "nothing to do", True)
+            Removed(
+                name,
+                told if name in there else f"was not in {group.name}",
+                *hub.get(name, ("stays: not by this group alone", True)),
+            )
             for name in names
         )
 

@@ -18,6 +18,7 @@ from deskside.app.people_file import FIELDS, ReadPeople, decoded, read_people, r
 from deskside.app.workspace import Workspace
 from deskside.errors import DesksideError, FileError, Problem, SiteError, UsageError
 from deskside.identity.people import NewPerson, Roster
+from deskside.identity.reaching import Declined
 from deskside.site.secrets import Secret
 
 LETTERS = "abcdefghjkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"
@@ -105,16 +106,25 @@ def random_password() -> Secret:
 
 
 async def carry_out(found: People, roster: Roster, wanted: Import) -> None:
-    """Import. Random passwords are on disk before anybody has one, and go again when nobody was imported."""
+    """Import. Random passwords are on disk before anybody has one, and go again when nobody was imported.
+
+    Where that is not known they stay: they may be those of people by now.
+    """
     made = [one for one in wanted.people if one.name in wanted.made]
     if made:
         rows = "".join(f"{one.name},{one.password.reveal()}\n" for one in made if one.password)
         write_private(wanted.passwords, f"name,password\n{rows}")
     try:
         await found.add(roster, wanted.people)
-    except DesksideError:
+    except Declined:
         if made:
             wanted.passwords.unlink()
+        raise
+    except DesksideError as error:
+        if made:
+            error.hint = (
+                f"{error.hint}; random passwords are in {wanted.passwords}: look with deskside user list"
+            )
         raise
 
 

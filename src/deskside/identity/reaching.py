@@ -20,6 +20,14 @@ OWN_SOCKET = "ldapi:///"
 SECONDS = 300.0
 
 
+class Declined(StepFailed):
+    """The directory refused a change, and everything is as it was before."""
+
+
+class DeclinedBusy(Declined, Busy):
+    """As `Declined`, and another time it may be taken."""
+
+
 @dataclass(frozen=True)
 class Door:
     """One way into the directory."""
@@ -139,7 +147,8 @@ def refusal(found: Mapping[str, object]) -> DesksideError:
     rest = (
         f"; could not be taken back: {', '.join(map(str, left))}" if isinstance(left, list) and left else ""
     )
-    kind = Busy if found["status"] in (51, 52) else StepFailed
+    busy = found["status"] in (51, 52)
+    kind = (Busy if busy else StepFailed) if rest else (DeclinedBusy if busy else Declined)
     return kind(f"the directory did not {found.get('what')}: {words}{rest}", hint=hint, detail=said)
 
 
