@@ -114,6 +114,7 @@ def test_who_leaves_the_allowed_group_is_out_of_the_hub(
     ("words", "said"),
     [
         (("add", "ai"), "there is a group ai already"),
+        (("add", "sudo", "ann"), "hosts give rights to its members"),
         (("add", "vision", "dan"), "nobody is called 'dan'"),
         (("add", "vision"), "need a member from the beginning"),
         (("remove", "vision", "--yes"), "the directory has no group 'vision'"),

@@ -260,7 +260,7 @@ def test_a_key_that_stands_in_the_directory_opens_the_hosts(own: Asked) -> None:
     async def entered(one: asyncssh.SSHKey, user: str) -> str:
         keys = {"known_hosts": None, "client_keys": [one], "preferred_auth": "publickey"}
         async with asyncssh.connect(own.rack.rack.host("ws2").address, username=user, **keys) as connection:
-            return str((await connection.run("id -un")).stdout).strip()
+            return str((await connection.run("id -un; id -Gn")).stdout)
 
     for name in PASSWORDS:
         change = (
@@ -268,9 +268,15 @@ def test_a_key_that_stands_in_the_directory_opens_the_hosts(own: Asked) -> None:
         )
         public = key.export_public_key().decode().strip()
         own.change(f"{change}add: sshPublicKey\nsshPublicKey: {public}\n")
+    # Members of a group of this name become root on a host, whoever's group it is.
+    sudo = f"dn: cn=sudo,cn=groups,{own.base}\n"
+    classes = "objectClass: posixGroup\nobjectClass: extensibleObject\n"
+    own.change(f"{sudo}changetype: add\n{classes}cn: sudo\ngidNumber: 20009\nmember: {own.user('ann')}\n")
     own.until_equal()
     asked_anew(own, "ws2")
-    assert asyncio.run(entered(key, "ann")) == "ann"
+    name, groups = asyncio.run(entered(key, "ann")).splitlines()
+    assert (name, "ai" in groups.split(), "sudo" in groups.split()) == ("ann", True, False)
+    own.change(f"{sudo}changetype: delete\n")
     for one, user in ((stranger, "ann"), (key, "bob")):
         with pytest.raises((asyncssh.PermissionDenied, asyncssh.ConnectionLost)):
             asyncio.run(entered(one, user))

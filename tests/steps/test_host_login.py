@@ -58,6 +58,8 @@ def test_sssd_is_told_whom_to_ask_and_whom_to_let_in() -> None:
     assert f"ldap_user_search_base = cn=users,{BASE}" in lines
     assert "simple_allow_groups = ai" in lines
     assert "filter_users = root,ops" in lines
+    (filtered,) = [line for line in lines if line.startswith("filter_groups = ")]
+    assert {"sudo", "admin", "docker"} <= set(filtered.partition(" = ")[2].split(","))
     assert f"ldap_default_authtok = {PASSWORD}" in lines
     assert "ldap_tls_cacert = /etc/ssl/certs/ca-certificates.crt" in written(site_with(), CONFIG, "")
 

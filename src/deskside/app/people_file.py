@@ -57,6 +57,8 @@ def name_fault(name: str, site: Site) -> tuple[str, str]:
     if len(name) > LONGEST_NAME:
         return f"{name!r} has more than {LONGEST_NAME} characters", "hosts take no longer one"
     taken = {site.admin.user: "the site's own account on the hosts (admin.user)"}
+    if site.admin.installer:
+        taken[site.admin.installer.user] = "an account of the hosts (admin.installer)"
     if identity.break_glass:
         taken[identity.break_glass.name] = "the hub's own account (identity.break_glass)"
     if name in taken:

@@ -12,6 +12,7 @@ from deskside.identity.ldif import same_dn
 from deskside.identity.people import Group, NewPerson, Roster
 from deskside.site.schema import Site
 from deskside.site.secrets import Secret
+from deskside.site.values import ROOT_GROUPS
 
 GROUP_NAME = r"[A-Za-z][A-Za-z0-9._-]{0,62}"
 _KEY = re.compile(r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp\d+|sk-[a-z0-9@.-]+) [A-Za-z0-9+/=]+( .*)?")
@@ -81,6 +82,8 @@ def removal_fault(site: Site, name: str) -> str:
 
 def group_fault(name: str) -> str:
     """Why a group cannot have that name; empty for a good one."""
+    if name.lower() in ROOT_GROUPS:
+        return f"{name!r} is a group by which hosts give rights to its members"
     return "" if re.fullmatch(GROUP_NAME, name) else f"{name!r} is no name of a group"
 
 

@@ -13,6 +13,7 @@ from deskside.site.directory import base_of
 from deskside.site.draft import Draft, leaf
 from deskside.site.faults import Fault, at
 from deskside.site.schema import Identity
+from deskside.site.values import ROOT_GROUPS
 
 NEEDS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "ldap": (("server", "ldaps://nas.lab.example"), ("base", "dc=lab,dc=example")),
@@ -138,12 +139,22 @@ def host_login(draft: Draft) -> Iterator[Fault]:
         if not own and at(draft.data, ("identity", "bind")) is None:
             said = "hosts look people up by an account of the directory, and identity.bind names none"
             yield Fault(place, said, "add bind: {dn: DN, password: {file: PATH}}")
+        for where in (("identity", "allow", "group"), ("identity", "host_admins")):
+            group = at(draft.data, where)
+            if isinstance(group, str) and _plain(group) in ROOT_GROUPS:
+                said = f"{_plain(group)!r} is a group by which hosts give rights to its members"
+                yield Fault(where, said, "name another group of the directory")
         if at(draft.data, ("identity", "allow", "all")) is not None:
             said = "not everybody with an account may log in to the hosts"
             yield Fault(place, said, "write identity.allow as {group: DN}")
     elif at(draft.data, ("identity", "host_admins")) is not None:
         said = "nobody of the directory logs in to the hosts"
         yield Fault(("identity", "host_admins"), said, "add host_login: true, or remove host_admins")
+
+
+def _plain(group: str) -> str:
+    """`ai` of a distinguished name, or of a name."""
+    return group.partition(",")[0].rpartition("=")[2].strip().lower()
 
 
 def _laid_out(group: str, base: str) -> bool:

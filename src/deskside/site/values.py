@@ -26,6 +26,8 @@ from pydantic_core import PydanticCustomError
 
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 USERNAME = r"^[a-z][.a-z0-9_-]*$"
+ROOT_GROUPS = ("root", "sudo", "admin", "wheel", "adm", "docker", "lxd", "libvirt", "disk", "shadow")
+"""Groups by whose names hosts give rights to their members: none of a directory is taken for one of them."""
 GROUP_NAME = r"[A-Za-z][A-Za-z0-9 ._-]{0,62}"
 
 

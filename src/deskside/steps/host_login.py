@@ -20,6 +20,7 @@ from deskside.resources.system import Unit
 from deskside.site.directory import LdapDirectory
 from deskside.site.schema import Site
 from deskside.site.secrets import Secret
+from deskside.site.values import ROOT_GROUPS
 from deskside.steps.baseline import NODES
 
 CA = "/etc/deskside/directory-ca.pem"
@@ -88,6 +89,12 @@ def may_log_in(directory: LdapDirectory) -> tuple[str, ...]:
     return (group_name(directory.group),) if directory.group else ()
 
 
+def local_users(site: Site) -> tuple[str, ...]:
+    """Accounts of the hosts that nobody of the directory is taken for."""
+    installer = (site.admin.installer.user,) if site.admin.installer else ()
+    return tuple(dict.fromkeys(("root", site.admin.user, *installer)))
+
+
 def sssd_config(site: Site, directory: LdapDirectory, ca: str, password: Secret) -> Secret:
     """The whole file; it holds the password of the account that looks people up."""
     name = directory.user_dn.partition("=")[0].strip()
@@ -97,7 +104,8 @@ def sssd_config(site: Site, directory: LdapDirectory, ca: str, password: Secret)
         "[sssd]",
         f"domains = {site.name}",
         "[nss]",
-        f"filter_users = root,{site.admin.user}",
+        f"filter_users = {','.join(local_users(site))}",
+        f"filter_groups = {','.join(ROOT_GROUPS)}",
         f"[domain/{site.name}]",
         *("id_provider = ldap", "auth_provider = ldap", "chpass_provider = ldap"),
         "access_provider = simple",
