@@ -62,6 +62,14 @@ def test_every_problem_at_once() -> None:
     text = HEAD + "Dan,,,,\neve,,,,\neve,,,,\nann,,x,,\nfay,,,nogroup,\n"
     with pytest.raises(FileError) as caught:
         make_import(read(text), FILE, ROSTER)
+    assert [one.line for one in caught.value.problems] == [2, 4, 5, 5, 6]
+    assert "ann" in str(caught.value.problems[3]), "there already, and with a wrong address too"
+
+
+def test_lines_behind_one_that_cannot_be_taken_apart_are_read_too() -> None:
+    text = HEAD + 'dan,"Dan,,,\neve,,,,\nRoot,,,,\nfay,"Fay" x,,,\ngus,,no-mail,,\n'
+    with pytest.raises(FileError) as caught:
+        make_import(read(text), FILE, ROSTER)
     assert [one.line for one in caught.value.problems] == [2, 4, 5, 6]
 
 

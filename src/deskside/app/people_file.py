@@ -20,6 +20,8 @@ from deskside.site.values import USERNAME
 
 FIELDS = ("name", "full_name", "mail", "groups", "password")
 LONGEST_NAME, LONGEST_TEXT = 32, 128
+MOST_PROBLEMS = 100
+"""Lines that cannot be taken apart, until the file is taken for something else."""
 _SYSTEM = """
 root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody sshd
 systemd-network systemd-resolve systemd-timesync messagebus chrony _chrony sssd openldap dnsmasq
@@ -37,7 +39,9 @@ class ReadPeople:
     people: tuple[NewPerson, ...] = field(repr=False)
     problems: tuple[Problem, ...]
     lines: Mapping[str, int]
-    """Name -> line of the file."""
+    """Name -> line of the file; of broken lines too, as far as they have one."""
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Name -> the groups that its line names."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +103,7 @@ def read_people(text: str, file: str, site: Site) -> ReadPeople:
     rows, problems = _rows(text, file)
     people: list[NewPerson] = []
     lines: dict[str, int] = {}
+    groups: dict[str, tuple[str, ...]] = {}
     for line, row in rows:
         place = _Place(file, line)
         found = list(_row_problems(place, row, site))
@@ -108,33 +113,29 @@ def read_people(text: str, file: str, site: Site) -> ReadPeople:
                 place.problem("name", f"{name!r} stands in line {lines[name]} already", "remove one")
             )
         lines.setdefault(name, line)
+        groups.setdefault(name, _groups(row))
         problems += found
         if not found:
             people.append(_person(row))
     if not rows and not problems:
         problems = [Problem(file, 1, "", "names nobody", "write a line for each person below the header")]
-    return ReadPeople(tuple(people), tuple(problems), lines)
+    return ReadPeople(tuple(people), tuple(problems), lines, groups)
 
 
 def _rows(text: str, file: str) -> tuple[list[tuple[int, dict[str, str]]], list[Problem]]:
     """Lines as fields; what cannot be taken apart is a problem."""
     if "\0" in text:
         return [], [Problem(file, text[: text.index("\0")].count("\n") + 1, "", "holds a zero byte")]
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[tuple[int, dict[str, str]]] = []
     problems: list[Problem] = []
     header: list[str] = []
-    start = 1
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            problems.append(Problem(file, start, "", f"cannot be taken apart: {error}", "close every quote"))
-            break
-        if cells is None:
-            break
-        line, start = start, reader.line_num + 1
-        cells = [cell.strip() for cell in cells]
+    for line, taken in _taken_apart(text):
+        if isinstance(taken, str):
+            problems.append(Problem(file, line, "", f"cannot be taken apart: {taken}", "close every quote"))
+            if not header or len(problems) >= MOST_PROBLEMS:
+                break
+            continue
+        cells = [cell.strip() for cell in taken]
         if not any(cells):
             continue
         if not header:
@@ -148,6 +149,21 @@ def _rows(text: str, file: str) -> tuple[list[tuple[int, dict[str, str]]], list[
         else:
             rows.append((line, dict(zip(header, cells, strict=True))))
     return rows, problems
+
+
+def _taken_apart(text: str) -> Iterator[tuple[int, list[str] | str]]:
+    """Lines with their fields, or with why they are none; after such a one it goes on in the next line."""
+    rest, first = list(io.StringIO(text, newline="")), 1
+    while rest:
+        reader, before = csv.reader(rest, strict=True), 0
+        try:
+            for cells in reader:
+                yield first + before, cells
+                before = reader.line_num
+            return
+        except csv.Error as error:
+            yield first + before, str(error)
+        first, rest = first + before + 1, rest[before + 1 :]
 
 
 def _header_problems(file: str, line: int, cells: Sequence[str]) -> Iterator[Problem]:
@@ -180,21 +196,25 @@ def _person(row: Mapping[str, str]) -> NewPerson:
         row["name"],
         row.get("full_name", ""),
         row.get("mail", ""),
-        tuple(dict.fromkeys(re.split(r"[\s;]+", row["groups"]))) if row.get("groups") else (),
+        _groups(row),
         password=Secret(password) if password else None,
     )
 
 
+def _groups(row: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(re.split(r"[\s;]+", row["groups"]))) if row.get("groups") else ()
+
+
 def roster_problems(found: ReadPeople, file: str, roster: Roster) -> Iterator[Problem]:
-    """What the directory has against people of the file."""
-    for person in found.people:
-        place = _Place(file, found.lines[person.name])
-        if roster.person(person.name):
-            yield place.problem("name", f"{person.name!r} is in the directory already", "remove the line")
-        for name in roster.left_behind(person.name):
-            said = f"{name} still lists somebody called {person.name!r}, who would be in it"
-            yield place.problem("name", said, f"run: deskside group leave {name} {person.name}")
-        for name in person.groups:
+    """What the directory has against people of the file, those of broken lines too."""
+    for person, line in found.lines.items():
+        place = _Place(file, line)
+        if roster.person(person):
+            yield place.problem("name", f"{person!r} is in the directory already", "remove the line")
+        for name in roster.left_behind(person):
+            said = f"{name} still lists somebody called {person!r}, who would be in it"
+            yield place.problem("name", said, f"run: deskside group leave {name} {person}")
+        for name in found.groups.get(person, ()):
             if roster.group(name) is None:
                 remedy = f"make it: deskside group add {name}"
                 yield place.problem("groups", f"the directory has no group {name!r}", remedy)
