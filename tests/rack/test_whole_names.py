@@ -51,7 +51,8 @@ def test_dig_forward_and_reverse_from_every_host(platform: OnRack) -> None:
 def test_names_from_a_pod_on_every_host(platform: OnRack) -> None:
     layout = platform.rack.layout
     names = [*expected(platform), f"whatever.apps.{layout.domain}"]
-    script = "; ".join(f"nslookup -type=a {name}. || echo FAILED {name}" for name in names)
+    asked = [*(f"-type=a {name}." for name in names), *expected(platform).values()]
+    script = "; ".join(f"nslookup {one} || echo FAILED {one}" for one in asked)
     for host in managed(platform):
         spec = {
             "nodeName": host.name,
@@ -66,8 +67,9 @@ def test_names_from_a_pod_on_every_host(platform: OnRack) -> None:
             platform.kubectl("wait", done, f"pod/look-{host.name}", "--timeout=90s")
             said = platform.kubectl("logs", f"look-{host.name}")
             assert "FAILED" not in said
-            for address in expected(platform).values():
+            for name, address in expected(platform).items():
                 assert f"Address: {address}" in said, host.name
+                assert f"name = {name}" in said, host.name
         finally:
             platform.kubectl("delete", "pod", f"look-{host.name}", "--wait=false")
 
