@@ -195,7 +195,6 @@ def test_f42_a_second_server_lets_people_in_while_the_first_is_down_or_hangs(
     existing: Existing, fault: str
 ) -> None:
     with existing.relay(fault):
-        # The client waits for hardly more than the ten seconds that are promised.
         assert existing.status_of("ann") == 302
         assert existing.status_of("bob") == 403
         assert existing.status_of("ann", "wrong") == 403

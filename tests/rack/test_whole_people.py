@@ -143,7 +143,6 @@ def test_a_person_is_added_and_gets_another_password(people: WithPeople) -> None
 
 def test_f42_the_copy_lets_people_in_while_the_first_is_away(people: WithPeople) -> None:
     with people.on.broken("service", "ws1", UNIT):
-        # The client waits for less than the ten seconds that are promised.
         assert people.status_of("ann") == 302
         assert people.status_of("bob") == 403
         assert people.on.deskside("directory", "status", code=5).out.splitlines()[1].split()[2] == "no"
