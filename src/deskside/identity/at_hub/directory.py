@@ -24,7 +24,7 @@ from ldapauthenticator.ldapauthenticator import TlsStrategy
 from tornado import web
 from traitlets import List, Unicode
 
-LIMIT = 9.0
+LIMIT = 8.0
 CONNECT, RECEIVE = 4, 4
 """Seconds for a connection to stand, and for one answer."""
 MEMORY = 60.0
