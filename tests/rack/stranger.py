@@ -27,6 +27,15 @@ async def main():
     print(json.dumps([port for port, yes in zip(ports, answers) if yes]))
 asyncio.run(main())
 """
+SEND = """
+import json, socket, sys
+source, host, port = json.load(sys.stdin)
+for kind, protocol in ((socket.SOCK_DGRAM, 0), (socket.SOCK_RAW, 112)):
+    with socket.socket(socket.AF_INET, kind, protocol) as sending:
+        sending.bind((source, 0))
+        sending.sendto(b"hello", (host, port))
+"""
+"""A datagram, and a packet of VRRP's protocol."""
 
 
 @dataclass
@@ -51,10 +60,17 @@ class Scanner:
 
     def open_ports(self, source: int, host: str, ports: list[int]) -> set[int]:
         """Which of these TCP ports a connection from that address is let in to."""
-        argv = ["ip", "netns", "exec", self.name, sys.executable, "-c", SCAN]
-        question = json.dumps([self.address(source), host, ports])
-        done = subprocess.run(argv, input=question, capture_output=True, text=True, check=True, timeout=120)
-        return set(json.loads(done.stdout))
+        return set(json.loads(self._run(SCAN, self.address(source), host, ports)))
+
+    def send(self, source: int, host: str, port: int) -> None:
+        """A datagram to that UDP port, and a packet of VRRP, from that address."""
+        self._run(SEND, self.address(source), host, port)
+
+    def _run(self, program: str, *question: object) -> str:
+        argv = ["ip", "netns", "exec", self.name, sys.executable, "-c", program]
+        told = json.dumps(question)
+        done = subprocess.run(argv, input=told, capture_output=True, text=True, check=True, timeout=120)
+        return done.stdout
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -84,6 +85,50 @@ def test_every_host_is_open_where_the_table_says_and_closed_elsewhere(
     hub = closed.rack.layout.load_balancer.partition("-")[0]
     assert scanner.open_ports(INSIDE, hub, [22, 80, 10250]) == {80}
     assert scanner.open_ports(OUTSIDE, hub, [22, 80, 10250]) == set()
+
+
+HEAR = """
+import json, select, socket, sys
+port, heard = json.load(sys.stdin), []
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+vrrp = socket.socket(socket.AF_INET, socket.SOCK_RAW, 112)
+udp.bind(("", port))
+while True:
+    for one in select.select([udp, vrrp], [], [], 60)[0]:
+        source = one.recvfrom(2048)[1][0]
+        if source == "127.0.0.1":
+            print(json.dumps(heard))
+            sys.exit()
+        heard.append(["udp" if one is udp else "vrrp", source])
+"""
+"""Run on a host: what came in by UDP and VRRP, and from where, until the host says that it is enough."""
+ENOUGH = "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'', ('127.0.0.1', {port}))"
+
+
+def test_datagrams_and_the_election_of_the_address_are_for_the_sites_hosts_alone(
+    platform: OnRack, scanner: Scanner
+) -> None:
+    port, address = 5999, platform.rack.layout.api
+    strangers = {scanner.address(number) for number in (INSIDE, OUTSIDE)}
+
+    def heard() -> set[tuple[str, str]]:
+        with ThreadPoolExecutor(1) as aside:
+            hearing = aside.submit(platform.run, "ws1", "python3", "-c", HEAR, stdin=json.dumps(port))
+            open_now = f"ss -Hlun sport = :{port} | grep -q ."
+            until("it does not hear", 20, lambda: platform.run("ws1", "sh", "-c", open_now, check=False).ok)
+            for number in (INSIDE, OUTSIDE):
+                scanner.send(number, address, port)
+            platform.run("ws1", "python3", "-c", ENOUGH.format(port=port))
+            found = json.loads(hearing.result().out)
+        return {(kind, source) for kind, source in found if source in strangers}
+
+    assert heard() == set()
+    platform.shell("ws1", "nft delete table inet deskside")
+    try:
+        assert heard() == {(kind, source) for kind in ("udp", "vrrp") for source in strangers}
+    finally:
+        platform.shell("ws1", "systemctl restart deskside-firewall.service")
+    assert heard() == set()
 
 
 SCAN = """
