@@ -90,6 +90,24 @@ def test_what_the_site_file_opens_is_open_to_people_alone() -> None:
     assert all("@people" in line for line in opened)
 
 
+def test_pods_are_nobody_of_the_people_whatever_network_people_come_from() -> None:
+    allowed = {"open": ["tcp/8080"], "allow_from": ["10.0.0.0/8"]}
+    site = make_site(network={**NETWORK, "firewall": allowed})
+    assert site.network.pods.subnet_of(site.network.firewall.allow_from[0])
+    for host in make_hosts(site).values():
+        lines = rules_of(ruleset(site, all_doors(), host), "guests")
+        for inside in ("pods", "services"):
+            end = lines.index(f'ip saddr @{inside} drop comment "{inside} are not people"')
+            before, after = lines[:end], lines[end:]
+            assert not [line for line in before if "@people" in line or "@nodes" in line or "@subnet" in line]
+            assert any("@people tcp dport 22 accept" in line for line in after)
+            assert any("@people tcp dport 8080 accept" in line for line in after)
+            assert not [line for line in after if "@pods" in line and "accept" in line]
+    api = "ip saddr @pods tcp dport 6443 accept"
+    server = rules_of(ruleset(site, all_doors(), make_hosts(site)["ws1"]), "guests")
+    assert any(api in line for line in server)
+
+
 def test_ssh_stays_open_wherever_it_listens() -> None:
     listener = Listener(protocol="tcp", address="0.0.0.0", port=2222, program="sshd")
     assert login_ports(make_facts(SITE, "ws1", listeners=(listener,)), SITE) == (22, 2222)

@@ -102,7 +102,7 @@ def ruleset(site: Site, doors: Iterable[Door], host: Host) -> str:
     link = card.name if card else host.facts.route_interface
     lines = [
         *_sets(site),
-        *_chain("guests", "", (*ALWAYS, *(rule for door in own for rule in _rules(door)))),
+        *_chain("guests", "", _guests(own)),
         *_chain(
             "prerouting",
             "type filter hook prerouting priority dstnat - 10; policy accept;",
@@ -132,6 +132,7 @@ def _sets(site: Site) -> Iterator[str]:
     yield from _set("people", map(str, people_networks(site.network)))
     yield from _set("subnet", [str(site.network.subnet)])
     yield from _set("pods", [str(site.network.pods)])
+    yield from _set("services", [str(site.network.services)])
     yield from _set("nodes", [*nodes, str(site.network.api)])
     yield from _set("servers", servers)
     yield from _set("stores", stores)
@@ -160,9 +161,24 @@ INPUT = (
 )
 
 
-def _rules(door: Door) -> Iterator[str]:
-    for source in door.sources:
-        yield f'{FROM[source]}{door.rule} accept comment "{door.name}"'
+TO_PODS = (Source.PODS, Source.ANYONE)
+
+
+def _guests(doors: tuple[Door, ...]) -> Iterator[str]:
+    """Who may come in: pods to what is open to pods, and none of them as one of the people after that."""
+    yield from ALWAYS
+    yield from _rules(doors, TO_PODS)
+    for inside in ("pods", "services"):
+        # `firewall.allow_from` may contain them: 10.0.0.0/8 does.
+        yield f'ip saddr @{inside} drop comment "{inside} are not people"'
+    yield from _rules(doors, tuple(source for source in Source if source not in TO_PODS))
+
+
+def _rules(doors: Iterable[Door], sources: tuple[Source, ...]) -> Iterator[str]:
+    for door in doors:
+        for source in door.sources:
+            if source in sources:
+                yield f'{FROM[source]}{door.rule} accept comment "{door.name}"'
 
 
 def _before(site: Site, link: str) -> Iterator[str]:
