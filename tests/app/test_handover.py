@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from deskside.app.handover import (
     SUDOERS,
     account_actions,
     door_actions,
+    finish_undo_action,
     keep_action,
     public_key_line,
     remove_account_action,
@@ -32,6 +34,7 @@ def scripts() -> list[str]:
         *door_actions(["a b"]),
         keep_action(),
         undo_action(),
+        finish_undo_action(),
         remove_account_action("ubuntu"),
     ]
     found = [
@@ -56,6 +59,28 @@ def test_the_way_back_is_there_before_the_first_change() -> None:
         if isinstance(action, RunCommand) and "useradd" in " ".join(action.argv)
     )
     assert timer < account
+
+
+@pytest.mark.parametrize("kept", ["adopt", "adopt-undoing"])
+def test_what_an_unfinished_takeover_found_is_never_overwritten(tmp_path: Path, kept: str) -> None:
+    snapshot = account_actions(make_site(), [KEY])[0]
+    assert isinstance(snapshot, RunCommand)
+    (tmp_path / kept).mkdir()
+    (tmp_path / kept / "sshd").write_text("as it was")
+    words = [str(tmp_path / "adopt"), "nobody-here", str(tmp_path / "drop-in"), str(tmp_path / "sudoers")]
+    done = subprocess.run([*snapshot.argv[:4], *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "holds what an unfinished takeover found" in done.stderr
+    assert (tmp_path / kept / "sshd").read_text() == "as it was"
+
+
+def test_an_undo_that_lost_power_half_way_runs_on_from_where_it_lies() -> None:
+    (service,) = [
+        str(action.content)
+        for action in account_actions(make_site(), [KEY])
+        if isinstance(action, WriteFile) and action.path == handover.UNDO_UNITS[0]
+    ]
+    assert f"cd {handover.PLACE} 2>/dev/null || cd {handover.PLACE}-undoing" in service
 
 
 def test_the_door_closes_only_once_the_way_back_is_half_a_minute_away() -> None:

@@ -16,8 +16,11 @@ from deskside.app.discover import dhcp_host
 from deskside.app.first_look import CLOSED, Look, first_look, installer_of, things
 from deskside.app.handover import (
     DOOR_SECONDS,
+    UNDO,
+    UNFINISHED,
     account_actions,
     door_actions,
+    finish_undo_action,
     keep_action,
     public_key_line,
     remove_account_action,
@@ -42,6 +45,8 @@ Report = Callable[[str, str], None]
 """`report(host, line)`: one line of progress for a person."""
 ANY_ANSWER = ReadOutput(("true",))
 """Asked of a connection to see that it comes through, sudo included."""
+UNDO_PAUSES = (0.0, 1.0, 3.0, 6.0)
+"""Seconds before each try to find the machine without an unfinished takeover."""
 
 
 @dataclass(frozen=True)
@@ -130,25 +135,71 @@ async def _session(workspace: Workspace, wanted: Wanted, login: Login) -> Sessio
     return session
 
 
-async def enter(workspace: Workspace, wanted: Wanted, login: Login) -> Entered:
-    """Get in, as the site's admin where that works already, and look. Changes nothing.
+async def enter(workspace: Workspace, wanted: Wanted, login: Login, report: Report) -> Entered:
+    """Get in, as the site's admin where that works already, and look.
 
+    Changes nothing, but that an earlier takeover which did not end is undone first.
     Raises LoginRefused, Unreachable, StepFailed, or CheckFailed for an operating system that nothing serves.
     """
-    user = workspace.site.admin.user
+    session, user = await _undone(workspace, wanted, login, report)
     try:
-        session = await _session(workspace, wanted, Login(user))
-    except LoginRefused:
-        user = login.user
-        session = await _session(workspace, wanted, login)
-    try:
-        await session.settle(60)
         look = await first_look(session)
     except BaseException:
         await session.close()
         raise
     found = things(workspace.site, wanted.spec, look, entered=user, installer=login.user)
     return Entered(wanted, session, user, look, found)
+
+
+async def _inside(workspace: Workspace, wanted: Wanted, login: Login) -> tuple[Session, str]:
+    """A connection, and as whom: the site's admin, or the installer's user."""
+    user = workspace.site.admin.user
+    try:
+        return await _session(workspace, wanted, Login(user)), user
+    except LoginRefused:
+        return await _session(workspace, wanted, login), login.user
+
+
+async def _undone(workspace: Workspace, wanted: Wanted, login: Login, report: Report) -> tuple[Session, str]:
+    """Get into a machine on which no takeover is half done: one that did not end is undone, to its end.
+
+    The undo may remove the very account that we came in by, so we always come in anew after it.
+    """
+    failed: DesksideError | None = None
+    for pause in UNDO_PAUSES:
+        await asyncio.sleep(pause)
+        try:
+            session, user = await _inside(workspace, wanted, login)
+        except Unreachable as error:
+            if failed is None:
+                raise
+            failed = error
+            continue
+        try:
+            await session.settle(60)
+            if not (await session.read(UNFINISHED)).stdout.strip():
+                return session, user
+            if failed is None:
+                report(wanted.spec.name, "an earlier takeover did not end: the host is put back first")
+            failed = await _finish_undo(session)
+        except BaseException:
+            await session.close()
+            raise
+        await session.close()
+    assert failed is not None
+    raise failed
+
+
+async def _finish_undo(session: Session) -> DesksideError:
+    """Bring an undo to its end; what to say if it turns out that it has not come to it."""
+    try:
+        await session.perform((finish_undo_action(),), title="Undo the earlier takeover", deadline=120)
+    except DesksideError as error:
+        return error
+    return StepFailed(
+        f"{session.name}: an earlier takeover did not end, and undoing it does not either",
+        hint=f"look on {session.name}: journalctl -u {UNDO}",
+    )
 
 
 async def take_over(
@@ -265,25 +316,26 @@ async def enter_all(
     wanted: Sequence[Wanted],
     login: Login,
     ask: Callable[[], Secret | None],
+    report: Report,
 ) -> tuple[Login, dict[str, Entered | DesksideError]]:
     """Get into all at once; `ask` gives the password, once, when machines want one.
 
     Returns the login that was used in the end, and by name who let us in or why not.
     """
-    found = await _entered(workspace, wanted, login)
+    found = await _entered(workspace, wanted, login, report)
     refused = [one for one in wanted if isinstance(found[one.spec.name], LoginRefused)]
     if refused and login.password is None and (password := ask()) is not None:
         login = Login(login.user, password)
-        found |= await _entered(workspace, refused, login)
+        found |= await _entered(workspace, refused, login, report)
     return login, {one.spec.name: found[one.spec.name] for one in wanted}
 
 
 async def _entered(
-    workspace: Workspace, wanted: Sequence[Wanted], login: Login
+    workspace: Workspace, wanted: Sequence[Wanted], login: Login, report: Report
 ) -> dict[str, Entered | DesksideError]:
     async def tried(one: Wanted) -> Entered | DesksideError:
         try:
-            return await enter(workspace, one, login)
+            return await enter(workspace, one, login, report)
         except DesksideError as error:
             return error
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from deskside.errors import SiteError
 from deskside.model.action import Action, RunCommand, WriteFile
+from deskside.model.query import ReadOutput
 from deskside.site.schema import Site
 
 DROP_IN = "/etc/ssh/sshd_config.d/10-deskside.conf"
@@ -19,6 +20,8 @@ PLACE = "/var/lib/deskside/adopt"
 """What was there before, the undo, and nothing once the machine is taken over."""
 UNDO = "deskside-adopt-undo"
 UNDO_UNITS = (f"/etc/systemd/system/{UNDO}.service", f"/etc/systemd/system/{UNDO}.timer")
+UNFINISHED = ReadOutput(("sh", "-c", f"ls -d {PLACE} {PLACE}-undoing 2>/dev/null"))
+"""Prints something while an unfinished takeover has left its undo, to come or on its way."""
 ACCOUNT_SECONDS = 120
 """Until the account is undone, unless the second connection has come through it."""
 DOOR_SECONDS = 30
@@ -57,9 +60,15 @@ rm -rf "$place-undoing"
 systemctl daemon-reload
 """
 
+_EXEC_UNDO = f"cd {PLACE} 2>/dev/null || cd {PLACE}-undoing && exec /bin/sh ./undo"
+"""From either place: power may have been lost while the undo ran."""
+
 _SNAPSHOT = """
 place=$1 user=$2 drop_in=$3 sudoers=$4
-rm -rf "$place" "$place-undoing" "$place-done"
+for kept in "$place" "$place-undoing"; do
+    [ ! -e "$kept" ] || { echo "$kept holds what an unfinished takeover found" >&2; exit 1; }
+done
+rm -rf "$place-done"
 install -d -m 0700 "$place"
 cd "$place"
 [ ! -e "$drop_in" ] || cp -p "$drop_in" sshd
@@ -116,6 +125,19 @@ rm -rf "$1-done" "/etc/systemd/system/$2.service" "/etc/systemd/system/$2.timer"
 systemctl daemon-reload
 """
 
+_FINISH = """
+place=$1 unit=$2 service=$3
+if [ -e "$service" ]; then
+    systemctl start "$unit.service"
+    for kept in "$place" "$place-undoing"; do
+        [ ! -e "$kept" ] || { echo "the undo did not come to its end: $kept is left" >&2; exit 1; }
+    done
+else
+    # It ended before the first change, or after all was put back.
+    rm -rf "$place" "$place-undoing"
+fi
+"""
+
 _REMOVE_ACCOUNT = """
 loginctl kill-user --signal=KILL "$1" 2>/dev/null || :
 for try in 1 2 3 4 5; do
@@ -164,7 +186,7 @@ def account_actions(site: Site, keys: Sequence[str]) -> tuple[Action, ...]:
     user = site.admin.user
     service = (
         "[Unit]\nDescription=Deskside: put the machine back\n"
-        f"[Service]\nType=oneshot\nExecStart=/bin/sh {PLACE}/undo\n"
+        f"[Service]\nType=oneshot\nExecStart=/bin/sh -c '{_EXEC_UNDO}'\n"
     )
     rule = f"# Written by Deskside.\n{user} ALL=(ALL:ALL) NOPASSWD: ALL\n"
     return (
@@ -195,6 +217,11 @@ def keep_action() -> Action:
 def undo_action() -> Action:
     """Run the undo now, to its end."""
     return RunCommand(("systemctl", "start", f"{UNDO}.service"), timeout=60.0)
+
+
+def finish_undo_action() -> Action:
+    """Bring the undo of an earlier takeover to its end, now; fails when it does not come to one."""
+    return script(_FINISH, PLACE, UNDO, UNDO_UNITS[0], timeout=90.0)
 
 
 def remove_account_action(user: str) -> Action:

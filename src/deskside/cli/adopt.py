@@ -194,7 +194,7 @@ async def _adopt(
     from deskside.app.adopt import Entered, close_all, enter_all, public_keys, take_all_over, take_over
 
     keys = public_keys(workspace)
-    login, found = await enter_all(workspace, wanted, login, lambda: _asked(login.user))
+    login, found = await enter_all(workspace, wanted, login, lambda: _asked(login.user), say)
     try:
         inside = [one for one in found.values() if isinstance(one, Entered)]
         if not as_json:
