@@ -6,6 +6,8 @@
      +-- SiteError 3           the site file, the train or the lock cannot be used as they stand
      +-- Unreachable 4         no connection, unknown or changed host key
      |    +-- LoginRefused     the host answers, and refuses the login or sudo
+     |    +-- PythonMissing    the host lets us in and has no python3
+     |    +-- WrongMachine     the machine at that address is not the host that was meant
      +-- CheckFailed 5         a finding of check or verify failed, or could not run
      +-- StepFailed 6          a change was made or tried on a host and did not succeed
      |    +-- Busy             the same, but somebody else holds what is needed: may be retried
@@ -93,6 +95,14 @@ class Unreachable(DesksideError):
 
 class LoginRefused(Unreachable):
     """The host answers, and refuses the login or sudo: another key or a password may succeed."""
+
+
+class PythonMissing(Unreachable):
+    """The host has no python3, without which nothing can be asked of it."""
+
+
+class WrongMachine(Unreachable):
+    """The machine that answers is not the host that was meant."""
 
 
 class CheckFailed(DesksideError):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from deskside.app.first_look import QUESTIONS, first_look, things
+from deskside.app.handover import sudo_rule
 from deskside.errors import CheckFailed
 from deskside.hosts.fake import FakeHost
 from deskside.model.query import Json, Output
@@ -16,6 +17,7 @@ from steps.sites import make_site
 
 OPEN = "permitrootlogin without-password\npasswordauthentication yes\nkbdinteractiveauthentication no\n"
 CLOSED = "permitrootlogin no\npasswordauthentication no\nkbdinteractiveauthentication no\n"
+KEYS = ("ssh-ed25519 AAAA ops@desk", "ssh-ed25519 BBBB ops@laptop")
 PUBKEY = "pubkeyauthentication yes\n"
 PASSWD = """\
 root:x:0:0:root:/root:/bin/bash
@@ -70,7 +72,7 @@ async def found(
     look = await first_look(host)
     assert host.writes == 0
     by_what: dict[str, list[Thing]] = {}
-    for thing in things(site, site.host("ws1"), look, entered=entered, installer="ubuntu"):
+    for thing in things(site, site.host("ws1"), look, KEYS, entered=entered, installer="ubuntu"):
         by_what.setdefault(thing.what, []).append(thing)
     return by_what
 
@@ -86,10 +88,32 @@ async def test_a_fresh_machine_is_looked_at_in_two_rounds() -> None:
     assert host.round_trips == 2
 
 
+def taken_over(*keys: str, sudo: str = sudo_rule("ops"), name: str = "ops") -> FakeHost:
+    """A machine with the site's account and a closed door."""
+    passwd = PASSWD if name == "ubuntu" else PASSWD + f"{name}:x:1001:1001::/home/{name}:/bin/bash\n"
+    host = machine(accounts=passwd, sshd=CLOSED + PUBKEY, sudo=sudo)
+    host.files.put(f"/home/{name}/.ssh/authorized_keys", "".join(f"{key}\n" for key in keys))
+    return host
+
+
 async def test_a_machine_that_was_taken_over_has_nothing_to_change() -> None:
-    passwd = PASSWD + "ops:x:1001:1001::/home/ops:/bin/bash\n"
-    told = await found(machine(accounts=passwd, sshd=CLOSED + PUBKEY), entered="ops")
+    told = await found(taken_over(*KEYS), entered="ops")
     assert not [thing for each in told.values() for thing in each if thing.fate is Fate.CHANGED]
+
+
+async def test_a_key_that_the_site_file_gained_is_given_to_a_machine_that_was_taken_over() -> None:
+    (thing,) = (await found(taken_over(KEYS[0]), entered="ops"))["admin"]
+    assert thing.message == "the account ops is there; it gets 1 of the site's 2 keys"
+
+
+async def test_an_installers_user_that_is_the_sites_account_is_told_what_it_gets() -> None:
+    site = make_site(admin={"user": "ubuntu", "installer": {"user": "ubuntu"}})
+    told = await found(machine(), site, entered="ubuntu")
+    wanted = "the account ubuntu is there; it gets the site's keys and sudo without a password"
+    assert told["admin"][0].message == wanted
+    assert "account" not in told
+    told = await found(taken_over(*KEYS, sudo="", name="ubuntu"), site, entered="ubuntu")
+    assert told["admin"][0].message == "the account ubuntu is there; it gets sudo without a password"
 
 
 async def test_a_server_that_answers_nothing_is_not_taken_for_closed() -> None:

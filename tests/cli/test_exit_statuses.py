@@ -26,6 +26,8 @@ STATUSES = {
     "SiteError": 3,
     "Unreachable": 4,
     "LoginRefused": 4,
+    "PythonMissing": 4,
+    "WrongMachine": 4,
     "CheckFailed": 5,
     "StepFailed": 6,
     "Busy": 6,

@@ -50,3 +50,17 @@ def test_a_key_that_is_pinned_by_name_and_address_is_told_once(tmp_path: Path) -
     line = host_key(asyncssh.generate_private_key("ssh-ed25519")).line
     pins.put("ws1", "10.0.0.11", HostKey(line, ""))
     assert len(pins.fingerprints("ws1", "10.0.0.11")) == 1
+
+
+def test_a_pin_is_taken_back_to_what_stood_there(tmp_path: Path) -> None:
+    pins = Pins(tmp_path / "known_hosts")
+    first, second, other = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(3))
+    pins.put("ws2", "10.0.0.12", host_key(other))
+    pins.put("ws1", "10.0.0.11", host_key(first))
+    before = pins.put("ws1", "10.0.0.11", host_key(second))
+    pins.replace("ws1", "10.0.0.11", before)
+    assert pins.fingerprints("ws1", "10.0.0.11") == (host_key(first).fingerprint,)
+    assert pins.fingerprints("ws2", "10.0.0.12") == (host_key(other).fingerprint,)
+    pins.replace("ws1", "10.0.0.11", ())
+    assert pins.fingerprints("ws1", "10.0.0.11") == ()
+    assert pins.fingerprints("ws2", "10.0.0.12") == (host_key(other).fingerprint,)

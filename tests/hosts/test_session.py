@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from deskside.errors import StepFailed, Unreachable
+from deskside.errors import PythonMissing, StepFailed, Unreachable
 from deskside.hosts.pins import HostKey, host_key, scan_host_key
 from deskside.hosts.session import Session
-from deskside.hosts.ssh import Link
+from deskside.hosts.ssh import Link, Lost
 from deskside.model.action import MakeDirectory, RunCommand, WriteFile
 from deskside.model.artifact import Artifact, Kind, Locked
 from deskside.model.query import PathFound, ReadOutput, ReadPackages, ReadPath, ReadSysctls
 from deskside.site.secrets import Secret
-from hosts.loopback import Loopback, pins, serving, session_on, target
+from hosts.loopback import Loopback, no_artifact, pins, serving, session_on, target
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -255,8 +255,34 @@ async def test_refused_sudo_and_missing_python_say_what_to_do(loopback: Loopback
         await session.read(ReadPath("/etc"))
     assert "NOPASSWD" in sudo.value.hint
     loopback.refuse_sudo, loopback.no_python = False, True
-    with pytest.raises(Unreachable, match="has no python3"):
+    with pytest.raises(PythonMissing, match="has no python3"):
         await session.read(ReadPath("/etc"))
+
+
+async def test_python_that_cannot_be_installed_says_what_to_do(loopback: Loopback) -> None:
+    loopback.no_python = True
+    pins(loopback).put("ws1", "127.0.0.1", host_key(loopback.key))
+    link = Link(target(loopback, bootstrap=True), pins(loopback))
+    await link.open()
+    async with Session(link, no_artifact) as session:
+        with pytest.raises(Unreachable, match="python3 could not be installed on ws1") as refused:
+            await session.read(ReadPath("/etc"))
+    assert refused.value.hint == "run on ws1: sudo apt-get install python3"
+    assert not isinstance(refused.value, PythonMissing)
+
+
+async def test_a_plain_command_is_heard_without_the_program(loopback: Loopback) -> None:
+    pins(loopback).put("ws1", "127.0.0.1", host_key(loopback.key))
+    link = Link(target(loopback), pins(loopback))
+    await link.open()
+    try:
+        assert await link.heard('echo "it\'s $((1 + 1))"; exit 3') == "it's 2\n"
+        assert loopback.requests == []
+        link.cut()
+        with pytest.raises(Lost):
+            await link.heard("true")
+    finally:
+        await link.close()
 
 
 async def test_a_silent_host_is_unreachable(tmp_path: Path) -> None:

@@ -158,10 +158,13 @@ def test_a_person_types_one_password_for_all_hosts(fresh: OnRack) -> None:
     assert by_key(fresh)
 
 
-def test_a_person_who_says_no_has_changed_nothing(fresh: OnRack) -> None:
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_a_person_who_says_no_has_changed_nothing(fresh: OnRack, words: tuple[str, ...]) -> None:
     answers = {"Password of installer on the hosts": PASSWORD, f"Take over {HOST}?": "n"}
-    shown, status = typed_at_a_terminal(fresh.argv("adopt", HOST), answers)
+    shown, status = typed_at_a_terminal(fresh.argv("adopt", HOST, *words), answers)
     assert status == 1
+    listed, asked = shown.index("SSH lets in more than keys"), shown.index(f"Take over {HOST}?")
+    assert listed < asked
     assert "declined; nothing was changed" in shown
     assert_as_before(fresh)
 
@@ -245,9 +248,9 @@ def test_a_key_without_its_private_half_is_found_before_the_door_closes(fresh: O
     assert_as_before(fresh)
 
 
-@pytest.mark.parametrize("then", ["nothing more", pytest.param("power lost", marks=pytest.mark.long)])
-def test_killed_after_the_door_is_closed_the_host_puts_itself_back(fresh: OnRack, then: str) -> None:
-    # Every new connection is slow from here on: the kill comes before the one that would say all is well.
+def killed_with_the_door_closed(fresh: OnRack) -> None:
+    """A run that was killed after it closed the door and before it said that all is well."""
+    # Every new connection is slow: the kill comes before the one that would say so.
     fresh.shell(HOST, "echo 'sleep 1.5' > /etc/ssh/sshrc")
     secret = str(fresh.rack.folder / "installer.secret")
     argv = fresh.argv("adopt", HOST, "--password-file", secret, "--yes")
@@ -258,18 +261,104 @@ def test_killed_after_the_door_is_closed_the_host_puts_itself_back(fresh: OnRack
         )
         run.kill()
         run.wait(30)
-    closed = time.monotonic()
     assert not by_password(fresh), "the door was closed, and nobody is there to open it"
-    if then == "power lost":
-        asyncio.run(fresh.rack.make_break("power", HOST))
-        asyncio.run(fresh.rack.mend("power", HOST))
-        asyncio.run(fresh.rack.host(HOST).wait_ready())
-        closed = time.monotonic()
+
+
+def power_lost(fresh: OnRack) -> None:
+    """The host's power goes away and comes back."""
+    asyncio.run(fresh.rack.make_break("power", HOST))
+    asyncio.run(fresh.rack.mend("power", HOST))
+    asyncio.run(fresh.rack.host(HOST).wait_ready())
+
+
+def puts_itself_back(fresh: OnRack) -> None:
+    """Soon, without anybody; and a second run goes through."""
+    since = time.monotonic()
     fresh.shell(HOST, f"while systemctl list-units --all | grep -q {UNDO}; do sleep 0.2; done")
-    assert time.monotonic() - closed < 45
-    fresh.shell(HOST, "rm /etc/ssh/sshrc")
+    assert time.monotonic() - since < 45
+    fresh.shell(HOST, "rm -f /etc/ssh/sshrc")
     assert_as_before(fresh)
-    assert adopted(fresh, "--yes")["outcome"] == "adopted", "and a second run goes through"
+    assert adopted(fresh, "--yes")["outcome"] == "adopted"
+
+
+@pytest.mark.parametrize("then", ["nothing more", pytest.param("power lost", marks=pytest.mark.long)])
+def test_killed_after_the_door_is_closed_the_host_puts_itself_back(fresh: OnRack, then: str) -> None:
+    killed_with_the_door_closed(fresh)
+    if then == "power lost":
+        power_lost(fresh)
+    puts_itself_back(fresh)
+
+
+@pytest.mark.long
+def test_power_lost_half_way_back_the_host_goes_on_with_it(fresh: OnRack) -> None:
+    slow = "/etc/systemd/system/ssh.service.d/slow.conf"
+    killed_with_the_door_closed(fresh)
+    lines = "[Service]\\nExecReload=\\nExecReload=/bin/sleep 60\\n"
+    fresh.shell(HOST, f"install -d {Path(slow).parent} && printf '{lines}' > {slow}")
+    fresh.shell(HOST, f"systemctl daemon-reload; until [ -e {PLACE}-undoing ]; do sleep 0.05; done")
+    assert not by_password(fresh), "its server has not heard of it yet"
+    fresh.shell(HOST, f"rm -r {Path(slow).parent}")
+    power_lost(fresh)
+    puts_itself_back(fresh)
+
+
+def test_run_again_at_once_the_undo_is_brought_to_its_end_first(fresh: OnRack) -> None:
+    killed_with_the_door_closed(fresh)
+    secret = str(fresh.rack.folder / "installer.secret")
+    ended = fresh.deskside("adopt", HOST, "--password-file", secret, "--yes")
+    assert "an earlier takeover did not end: the host is put back first" in ended.err
+    assert f"{HOST}: is taken over" in ended.out
+    fresh.shell(HOST, "rm /etc/ssh/sshrc")
+    assert fresh.shell(HOST, f"ls -d {PLACE}* 2>/dev/null || :") == ""
+    assert by_key(fresh)
+    assert not by_password(fresh)
+
+
+def test_another_machine_than_the_site_file_means_is_left_alone(fresh: OnRack) -> None:
+    mine, pins = fresh.rack.layout.mac(12), Path(fresh.rack.layout.known_hosts)
+    kept = pins.read_text()
+    installer = ("admin: {user: ops,", "admin: {user: ops, installer: {user: installer},")
+    other = fresh.with_site("other-card", installer, (mine, "52:54:00:00:00:99"))
+    try:
+        found = adopted(other, "--yes", code=4)
+        assert f"is not {HOST}: its cards are {mine}, hosts[].mac says 52:54:00:00:00:99" in found["error"]
+        # The address of one host, typed for another: its key was pinned for that one a moment ago.
+        address = fresh.rack.host(HOST).address
+        ended = fresh.deskside("adopt", f"ws1={address}", "--yes", "--json", code=2)
+        (shown,) = {word for word in ended.err.split() if word.startswith("ws1=SHA256:")}
+        words = ("--password-file", str(fresh.rack.folder / "installer.secret"), "--fingerprint", shown)
+        ended = fresh.deskside("adopt", f"ws1={address}", "--yes", *words, code=4)
+        assert f"the machine at {address} is {HOST}, not ws1" in ended.err
+        assert "its key is not pinned any more" in ended.err
+        assert sorted(pins.read_text().splitlines()) == sorted(kept.splitlines())
+    finally:
+        pins.write_text(kept)
+    assert_as_before(fresh)
+
+
+NO_PYTHON = "apt-get -qq update && apt-get -qy purge python3-minimal libpython3-stdlib"
+PYTHON = "command -v python3 || apt-get -qy --no-install-recommends install python3"
+
+
+def test_a_host_without_python_is_asked_about(fresh: OnRack) -> None:
+    gone = fresh.shell(HOST, NO_PYTHON)
+    assert "python3" in gone
+    try:
+        left = adopted(fresh, code=4)
+        assert "--yes installs it; or run on ws2: sudo apt-get install python3" in left["hint"]
+        assert not fresh.run(HOST, "which", "python3", check=False).ok
+        answers = {
+            "Password of installer on the hosts": PASSWORD,
+            f"Install python3 on {HOST}?": "y",
+            f"Take over {HOST}?": "n",
+        }
+        shown, status = typed_at_a_terminal(fresh.argv("adopt", HOST), answers)
+        assert status == 1
+        assert f"declined; nothing but python3 on {HOST} was changed" in shown
+        assert fresh.run(HOST, "which", "python3").ok
+    finally:
+        fresh.shell(HOST, PYTHON)
+    assert_as_before(fresh)
 
 
 def test_interrupted_it_puts_the_host_back_before_it_ends(fresh: OnRack) -> None:

@@ -1,205 +1,32 @@
-"""First contact: get into machines as the installer's user, look, and take them over by key.
+"""First contact: take machines over by key, once somebody has seen what is on them and has said yes.
 
-Whoever calls this has shown the machines' keys to a person and pinned them, shows what was found, and asks.
-Nobody is ever locked out: see `handover.py`.
+Nobody is ever locked out: see `handover.py`. How machines are entered before: `enter.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 
 from deskside.app.discover import dhcp_host
-from deskside.app.first_look import CLOSED, Look, first_look, installer_of, things
+from deskside.app.enter import Entered, Login, Report, Wanted, new_session
+from deskside.app.first_look import CLOSED, installer_of
 from deskside.app.handover import (
     DOOR_SECONDS,
-    UNDO,
-    UNFINISHED,
     account_actions,
     door_actions,
-    finish_undo_action,
     keep_action,
-    public_key_line,
     remove_account_action,
     undo_action,
 )
 from deskside.app.workspace import Workspace
-from deskside.errors import DesksideError, LoginRefused, SiteError, StepFailed, Unreachable
-from deskside.hosts.pins import Pins
+from deskside.errors import DesksideError, StepFailed, Unreachable
 from deskside.hosts.session import Session
-from deskside.hosts.ssh import Link, Lost, Target
 from deskside.model.action import Action
-from deskside.model.artifact import Locked
 from deskside.model.platform import Host
-from deskside.model.query import ReadOutput
 from deskside.model.resource import Change
-from deskside.model.takeover import Fate, Thing
-from deskside.site.schema import HostSpec, Site
-from deskside.site.secrets import Secret, located
+from deskside.site.schema import Site
 from deskside.steps.baseline import names
-
-Report = Callable[[str, str], None]
-"""`report(host, line)`: one line of progress for a person."""
-ANY_ANSWER = ReadOutput(("true",))
-"""Asked of a connection to see that it comes through, sudo included."""
-UNDO_PAUSES = (0.0, 1.0, 3.0, 6.0)
-"""Seconds before each try to find the machine without an unfinished takeover."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A host of the site file, and where it answers now."""
-
-    spec: HostSpec
-    address: str
-
-
-@dataclass(frozen=True)
-class Entered:
-    """A machine that let us in, and what was seen there."""
-
-    wanted: Wanted
-    session: Session
-    user: str
-    """Who we are logged in as: the site's admin, or the installer's user."""
-    look: Look
-    things: tuple[Thing, ...]
-
-    @property
-    def name(self) -> str:
-        """The host's name in the site file."""
-        return self.wanted.spec.name
-
-    @property
-    def adopted(self) -> bool:
-        """Whether there is nothing to change: it was taken over before."""
-        return not any(thing.fate is Fate.CHANGED for thing in self.things)
-
-
-@dataclass(frozen=True)
-class Login:
-    """How machines are entered for the first time."""
-
-    user: str
-    password: Secret | None = None
-
-
-def public_keys(workspace: Workspace) -> tuple[str, ...]:
-    """The site's public keys, a line each. Raises SiteError when there are none, or one cannot be read."""
-    if workspace.site.admin.user == "root":
-        raise SiteError(
-            "admin.user: adopt closes root's login, so the site's account cannot be root",
-            hint="name an account of its own, as admin.user: ops",
-        )
-    found = []
-    for path in workspace.site.admin.keys:
-        place = located(workspace.folder, path)
-        try:
-            found.append(public_key_line(place.read_text(encoding="utf-8"), str(path)))
-        except (OSError, UnicodeDecodeError) as error:
-            raise SiteError(
-                f"admin.keys: {place} cannot be read: {error}", hint="make a key with: ssh-keygen -t ed25519"
-            ) from None
-    if not found:
-        raise SiteError(
-            "admin.keys is empty, and nobody could enter a host that is closed to passwords",
-            hint="name a public key: admin.keys: [~/.ssh/id_ed25519.pub]",
-        )
-    return tuple(found)
-
-
-async def _nothing_to_send(_: Locked) -> Path:
-    raise AssertionError("adopt sends no artifacts")
-
-
-def _link(workspace: Workspace, wanted: Wanted, user: str, password: Secret | None = None) -> Link:
-    admin = workspace.site.admin
-    keys = tuple(located(workspace.folder, path) for path in admin.keys)
-    target = Target(wanted.spec.name, wanted.address, user, admin.port, keys, password=password)
-    return Link(target, Pins(workspace.pins))
-
-
-async def _session(workspace: Workspace, wanted: Wanted, login: Login) -> Session:
-    """A new connection that came through, sudo included. Raises Unreachable or LoginRefused."""
-    link = _link(workspace, wanted, login.user, login.password)
-    await link.open()
-    session = Session(link, _nothing_to_send)
-    try:
-        await session.read(ANY_ANSWER)
-    except BaseException:
-        await session.close()
-        raise
-    return session
-
-
-async def enter(workspace: Workspace, wanted: Wanted, login: Login, report: Report) -> Entered:
-    """Get in, as the site's admin where that works already, and look.
-
-    Changes nothing, but that an earlier takeover which did not end is undone first.
-    Raises LoginRefused, Unreachable, StepFailed, or CheckFailed for an operating system that nothing serves.
-    """
-    session, user = await _undone(workspace, wanted, login, report)
-    try:
-        look = await first_look(session)
-    except BaseException:
-        await session.close()
-        raise
-    found = things(workspace.site, wanted.spec, look, entered=user, installer=login.user)
-    return Entered(wanted, session, user, look, found)
-
-
-async def _inside(workspace: Workspace, wanted: Wanted, login: Login) -> tuple[Session, str]:
-    """A connection, and as whom: the site's admin, or the installer's user."""
-    user = workspace.site.admin.user
-    try:
-        return await _session(workspace, wanted, Login(user)), user
-    except LoginRefused:
-        return await _session(workspace, wanted, login), login.user
-
-
-async def _undone(workspace: Workspace, wanted: Wanted, login: Login, report: Report) -> tuple[Session, str]:
-    """Get into a machine on which no takeover is half done: one that did not end is undone, to its end.
-
-    The undo may remove the very account that we came in by, so we always come in anew after it.
-    """
-    failed: DesksideError | None = None
-    for pause in UNDO_PAUSES:
-        await asyncio.sleep(pause)
-        try:
-            session, user = await _inside(workspace, wanted, login)
-        except Unreachable as error:
-            if failed is None:
-                raise
-            failed = error
-            continue
-        try:
-            await session.settle(60)
-            if not (await session.read(UNFINISHED)).stdout.strip():
-                return session, user
-            if failed is None:
-                report(wanted.spec.name, "an earlier takeover did not end: the host is put back first")
-            failed = await _finish_undo(session)
-        except BaseException:
-            await session.close()
-            raise
-        await session.close()
-    assert failed is not None
-    raise failed
-
-
-async def _finish_undo(session: Session) -> DesksideError:
-    """Bring an undo to its end; what to say if it turns out that it has not come to it."""
-    try:
-        await session.perform((finish_undo_action(),), title="Undo the earlier takeover", deadline=120)
-    except DesksideError as error:
-        return error
-    return StepFailed(
-        f"{session.name}: an earlier takeover did not end, and undoing it does not either",
-        hint=f"look on {session.name}: journalctl -u {UNDO}",
-    )
 
 
 async def take_over(
@@ -233,14 +60,14 @@ async def take_over(
 async def _through_the_door(workspace: Workspace, entered: Entered, login: Login, report: Report) -> Session:
     """The second connection, the closed door, the third connection, and a password that is refused."""
     wanted, admin = entered.wanted, Login(workspace.site.admin.user)
-    second = await _session(workspace, wanted, admin)
+    second = await new_session(workspace, wanted, admin)
     try:
         report(entered.name, "closing SSH to all but keys")
         lines = [f"{name} {value}" for name, value in CLOSED.items()]
         await second.perform(door_actions(lines), title="Close SSH to all but keys", deadline=60)
     finally:
         await second.close()
-    third = await _session(workspace, wanted, admin)
+    third = await new_session(workspace, wanted, admin)
     try:
         await _password_refused(workspace, wanted, login.user)
     except BaseException:
@@ -311,38 +138,6 @@ def _moving(site: Site, entered: Entered) -> str:
     return f"{said}: reserve that for {mac} in the DHCP server, or set it on the host, then reboot it"
 
 
-async def enter_all(
-    workspace: Workspace,
-    wanted: Sequence[Wanted],
-    login: Login,
-    ask: Callable[[], Secret | None],
-    report: Report,
-) -> tuple[Login, dict[str, Entered | DesksideError]]:
-    """Get into all at once; `ask` gives the password, once, when machines want one.
-
-    Returns the login that was used in the end, and by name who let us in or why not.
-    """
-    found = await _entered(workspace, wanted, login, report)
-    refused = [one for one in wanted if isinstance(found[one.spec.name], LoginRefused)]
-    if refused and login.password is None and (password := ask()) is not None:
-        login = Login(login.user, password)
-        found |= await _entered(workspace, refused, login, report)
-    return login, {one.spec.name: found[one.spec.name] for one in wanted}
-
-
-async def _entered(
-    workspace: Workspace, wanted: Sequence[Wanted], login: Login, report: Report
-) -> dict[str, Entered | DesksideError]:
-    async def tried(one: Wanted) -> Entered | DesksideError:
-        try:
-            return await enter(workspace, one, login, report)
-        except DesksideError as error:
-            return error
-
-    found = await asyncio.gather(*map(tried, wanted))
-    return {one.spec.name: result for one, result in zip(wanted, found, strict=True)}
-
-
 async def take_all_over(
     entered: Sequence[Entered], site: Site, take: Callable[[Entered], Awaitable[tuple[str, ...]]]
 ) -> dict[str, tuple[str, ...] | DesksideError]:
@@ -362,11 +157,3 @@ async def take_all_over(
         results = await asyncio.gather(*map(tried, group))
         found |= {one.name: result for one, result in zip(group, results, strict=True)}
     return found
-
-
-async def close_all(found: Sequence[Entered | DesksideError]) -> None:
-    """Hang up everywhere."""
-    for one in found:
-        if isinstance(one, Entered):
-            with suppress(OSError, Lost):
-                await one.session.close()

@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from deskside.app.handover import SUDOERS, sudo_rule
 from deskside.catalog import os_of, served_systems
 from deskside.errors import CheckFailed
 from deskside.model.facts import Facts
@@ -43,6 +44,7 @@ QUESTIONS: Mapping[str, ReadOutput] = {
     ),
     "accounts": ReadOutput(("getent", "passwd")),
     "sshd": ReadOutput(("sshd", "-T")),
+    "sudo": ReadOutput(("cat", SUDOERS)),
     "cuda": ReadOutput(("sh", "-c", "ls -d /usr/local/cuda*/bin/cuda-uninstaller 2>/dev/null")),
     "driver": ReadOutput(("sh", "-c", "ls /usr/bin/nvidia-uninstall 2>/dev/null")),
 }
@@ -67,7 +69,8 @@ class Account:
     name: str
     uid: int
     home: str
-    has_keys: bool = False
+    keys: tuple[str, ...] = ()
+    """Lines of its `authorized_keys`."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,8 @@ async def first_look(host: HostReader) -> Look:
         )
     told = dict(zip(QUESTIONS, outputs, strict=True))
     people = _people(told["accounts"].stdout)
-    keys = await host.read_all([ReadPath(f"{one.home}/.ssh/authorized_keys") for one in people])
+    places = [ReadPath(f"{one.home}/.ssh/authorized_keys", content=True) for one in people]
+    keys = await host.read_all(places)
     accounts = tuple(_with_keys(one, found) for one, found in zip(people, keys, strict=True))
     return Look(facts, system, told, packages, dict(zip(UNITS, units, strict=True)), accounts)
 
@@ -135,17 +139,21 @@ def _people(passwd: str) -> tuple[Account, ...]:
 
 
 def _with_keys(account: Account, found: PathFound) -> Account:
-    return Account(account.name, account.uid, account.home, found.kind == "file" and found.size > 0)
+    text = (found.content or b"").decode(errors="replace")
+    return replace(account, keys=tuple(line.strip() for line in text.splitlines() if line.strip()))
 
 
-def things(site: Site, spec: HostSpec, look: Look, *, entered: str, installer: str) -> tuple[Thing, ...]:
+def things(
+    site: Site, spec: HostSpec, look: Look, keys: Sequence[str], *, entered: str, installer: str
+) -> tuple[Thing, ...]:
     """Everything that a person should know before saying yes.
 
-    `entered` is who we are logged in as; `installer` is the account that the installer made.
+    `keys` are the site's public keys, `entered` is who we are logged in as, and `installer` is the account
+    that the installer made.
     """
     host = Host(spec, look.facts, look.system)
     return (
-        *_access(site, spec, look, entered),
+        *_access(site, spec, look, keys),
         *_people_things(site, spec, look, installer),
         *_containers(spec, look),
         *_other_clusters(site, host),
@@ -155,20 +163,29 @@ def things(site: Site, spec: HostSpec, look: Look, *, entered: str, installer: s
     )
 
 
-def _access(site: Site, spec: HostSpec, look: Look, entered: str) -> Iterator[Thing]:
+def _access(site: Site, spec: HostSpec, look: Look, keys: Sequence[str]) -> Iterator[Thing]:
     name, admin = spec.name, site.admin.user
+    given = _given(look, admin, keys)
     if look.facts.hostname != spec.name:
         yield Thing(name, "hostname", Fate.CHANGED, f"it calls itself {look.facts.hostname}; becomes {name}")
     if not look.has_account(admin):
-        said = f"the account {admin} is made, with the site's keys and sudo without a password"
+        said = f"the account {admin} is made, with {given}"
         yield Thing(name, "admin", Fate.CHANGED, said)
-    elif entered != admin:
-        said = f"the account {admin} is there; it gets the site's keys and sudo without a password"
-        yield Thing(name, "admin", Fate.CHANGED, said)
+    elif given:
+        yield Thing(name, "admin", Fate.CHANGED, f"the account {admin} is there; it gets {given}")
     if not look.sshd_closed:
         opened = [key for key, value in CLOSED.items() if look.sshd.get(key) != value]
         said = f"SSH lets in more than keys ({', '.join(opened)}); from then on keys only, and never root"
         yield Thing(name, "sshd", Fate.CHANGED, said)
+
+
+def _given(look: Look, admin: str, keys: Sequence[str]) -> str:
+    """What the site's account does not have yet, in words; empty when it has all."""
+    has = {key for account in look.accounts if account.name == admin for key in account.keys}
+    missing = sum(key not in has for key in keys)
+    counted = f"{missing} of the site's {len(keys)} keys" if missing < len(keys) else "the site's keys"
+    sudo = "" if look.outputs["sudo"].stdout == sudo_rule(admin) else "sudo without a password"
+    return " and ".join(filter(None, [counted if missing else "", sudo]))
 
 
 def _people_things(site: Site, spec: HostSpec, look: Look, made: str) -> Iterator[Thing]:
@@ -179,7 +196,7 @@ def _people_things(site: Site, spec: HostSpec, look: Look, made: str) -> Iterato
         if account.name == installer.user and not installer.keep:
             said = f"the installer's account {account.name} is removed with {account.home}"
             yield Thing(spec.name, "installer", Fate.CHANGED, f"{said} (admin.installer.keep: false)")
-        elif account.has_keys or look.sshd_closed:
+        elif account.keys or look.sshd_closed:
             yield Thing(spec.name, "account", Fate.KEPT, f"the account {account.name} and {account.home}")
         else:
             said = f"{account.name} has no SSH key and can then log in at the machine only"

@@ -167,6 +167,11 @@ def undo_script(user: str) -> str:
     )
 
 
+def sudo_rule(user: str) -> str:
+    """The site's account may do everything as root; it has no password that sudo could ask for."""
+    return f"# Written by Deskside.\n{user} ALL=(ALL:ALL) NOPASSWD: ALL\n"
+
+
 def armed(seconds: int) -> tuple[Action, ...]:
     """Let the undo run so many seconds from now, or after a boot."""
     timer = (
@@ -188,14 +193,13 @@ def account_actions(site: Site, keys: Sequence[str]) -> tuple[Action, ...]:
         "[Unit]\nDescription=Deskside: put the machine back\n"
         f"[Service]\nType=oneshot\nExecStart=/bin/sh -c '{_EXEC_UNDO}'\n"
     )
-    rule = f"# Written by Deskside.\n{user} ALL=(ALL:ALL) NOPASSWD: ALL\n"
     return (
         script(_SNAPSHOT, PLACE, user, DROP_IN, SUDOERS),
         WriteFile(f"{PLACE}/undo", undo_script(user), 0o700),
         WriteFile(UNDO_UNITS[0], service),
         *armed(ACCOUNT_SECONDS),
         script(_ACCOUNT, user, stdin="".join(f"{line}\n" for line in keys)),
-        script(_SUDO, SUDOERS, stdin=rule),
+        script(_SUDO, SUDOERS, stdin=sudo_rule(user)),
     )
 
 

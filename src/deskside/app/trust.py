@@ -42,10 +42,15 @@ async def look_at_places(workspace: Workspace, places: Sequence[tuple[HostSpec, 
     return tuple(await asyncio.gather(*(_look(workspace, pins, spec, address) for spec, address in places)))
 
 
-def pin(workspace: Workspace, seen: Seen) -> None:
-    """Pin the key that was seen for the host's name and address, in place of any other of that host."""
+def pin(workspace: Workspace, seen: Seen) -> tuple[str, ...]:
+    """Pin the key that was seen for the host's name and address; what `unpin` wants to take that back."""
     assert seen.key is not None
-    Pins(workspace.pins).put(seen.host, str(workspace.site.host(seen.host).address), seen.key)
+    return Pins(workspace.pins).put(seen.host, str(workspace.site.host(seen.host).address), seen.key)
+
+
+def unpin(workspace: Workspace, host: str, before: Sequence[str]) -> None:
+    """Take a pin back, as for a key that turned out to be another machine's."""
+    Pins(workspace.pins).replace(host, str(workspace.site.host(host).address), before)
 
 
 async def _look(workspace: Workspace, pins: Pins, spec: HostSpec, address: str) -> Seen:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +13,10 @@ import click
 
 from deskside.cli.fingerprints import accepted, fingerprint_option, typed_fingerprints
 from deskside.cli.options import as_json, on_terminal, open_workspace, run, say
-from deskside.errors import DesksideError, Unreachable, UsageError
+from deskside.errors import DesksideError, Unreachable, UsageError, WrongMachine
 
 if TYPE_CHECKING:
-    from deskside.app.adopt import Entered, Login, Wanted
+    from deskside.app.enter import Entered, Login, Wanted
     from deskside.app.workspace import Workspace
     from deskside.site.secrets import Secret
 
@@ -69,8 +69,8 @@ def adopt(
 
     async def work() -> DesksideError | None:
         wanted = await _wanted(workspace, places, discover=discover)
-        await _pin_keys(workspace, wanted, typed)
-        return await _adopt(workspace, wanted, login, yes=yes, as_json=as_json)
+        pinned = await _pin_keys(workspace, wanted, typed)
+        return await _adopt(workspace, wanted, login, pinned, Asked(yes), as_json=as_json)
 
     if error := run(work()):
         raise error
@@ -107,7 +107,7 @@ def _installer(workspace: Workspace, user: str | None) -> str:
 
 def _login(user: str, password_file: Path | None) -> Login:
     """How machines are entered. Raises SiteError for a file that others may read."""
-    from deskside.app.adopt import Login
+    from deskside.app.enter import Login
     from deskside.site.secrets import SecretSource
 
     return Login(user, SecretSource(file=password_file).resolve(Path()) if password_file else None)
@@ -144,8 +144,8 @@ def _places(hosts: Sequence[str], known: Sequence[str], *, discover: bool) -> Ma
 
 
 async def _wanted(workspace: Workspace, places: Mapping[str, str], *, discover: bool) -> list[Wanted]:
-    from deskside.app.adopt import Wanted
     from deskside.app.discover import discovered
+    from deskside.app.enter import Wanted
 
     site = workspace.site
     found: Mapping[str, str] = {}
@@ -168,10 +168,16 @@ async def _wanted(workspace: Workspace, places: Mapping[str, str], *, discover: 
     return [Wanted(site.host(name), places.get(name) or found.get(name) or own[name]) for name in names]
 
 
-async def _pin_keys(workspace: Workspace, wanted: Sequence[Wanted], typed: Mapping[str, str]) -> None:
-    """Show and pin the hosts' keys. Raises Unreachable naming all that are not pinned."""
+async def _pin_keys(
+    workspace: Workspace, wanted: Sequence[Wanted], typed: Mapping[str, str]
+) -> Mapping[str, tuple[str, ...]]:
+    """Show and pin the hosts' keys; by host what stood there before, for those that are pinned now.
+
+    Raises Unreachable naming all that are not pinned.
+    """
     from deskside.app.trust import look_at_places, pin
 
+    pinned: dict[str, tuple[str, ...]] = {}
     failed: list[str] = []
     for seen in await look_at_places(workspace, [(one.spec, one.address) for one in wanted]):
         if seen.pinned:
@@ -180,29 +186,54 @@ async def _pin_keys(workspace: Workspace, wanted: Sequence[Wanted], typed: Mappi
             click.echo(f"{seen.host}: {seen.error.message}", err=True)
             failed.append(seen.host)
         elif accepted(seen, typed.get(seen.host), "deskside adopt"):
-            pin(workspace, seen)
+            pinned[seen.host] = pin(workspace, seen)
             click.echo(f"{seen.host}: {seen.fingerprint} is pinned in {workspace.pins}", err=True)
         else:
             failed.append(seen.host)
     if failed:
         raise Unreachable(f"not pinned: {', '.join(failed)}; no host was changed", hint="run adopt again")
+    return pinned
+
+
+def _unpin_strangers(
+    workspace: Workspace,
+    found: Mapping[str, Entered | DesksideError],
+    pinned: Mapping[str, tuple[str, ...]],
+) -> None:
+    """A key that was just pinned is not the host's where the machine turned out to be another."""
+    from deskside.app.trust import unpin
+
+    for name, error in found.items():
+        if isinstance(error, WrongMachine) and name in pinned:
+            unpin(workspace, name, pinned[name])
+            say(name, "its key is not pinned any more: it is another machine's")
 
 
 async def _adopt(
-    workspace: Workspace, wanted: Sequence[Wanted], login: Login, *, yes: bool, as_json: bool
+    workspace: Workspace,
+    wanted: Sequence[Wanted],
+    login: Login,
+    pinned: Mapping[str, tuple[str, ...]],
+    person: Asked,
+    *,
+    as_json: bool,
 ) -> DesksideError | None:
-    from deskside.app.adopt import Entered, close_all, enter_all, public_keys, take_all_over, take_over
+    from deskside.app.adopt import take_all_over, take_over
+    from deskside.app.enter import Entered, close_all, enter_all, public_keys
 
     keys = public_keys(workspace)
-    login, found = await enter_all(workspace, wanted, login, lambda: _asked(login.user), say)
+    login, found = await enter_all(workspace, wanted, login, person, say)
     try:
+        _unpin_strangers(workspace, found, pinned)
         inside = [one for one in found.values() if isinstance(one, Entered)]
-        if not as_json:
-            _show(inside)
         fresh = [one for one in inside if not one.adopted]
         broken = [one for one in found.values() if isinstance(one, DesksideError)]
-        if fresh and not broken and not yes:
-            _confirm(fresh)
+        asking = bool(fresh and not broken and not person.yes)
+        if asking or not as_json:
+            # What a program reads on standard output is the document alone.
+            _show(inside, aside=as_json)
+        if asking:
+            person.confirm([one.name for one in fresh])
         done: Mapping[str, tuple[str, ...] | DesksideError] = {}
         if not broken:
             done = await take_all_over(
@@ -215,31 +246,52 @@ async def _adopt(
     return failures[0] if failures else None
 
 
-def _asked(user: str) -> Secret | None:
-    from deskside.site.secrets import Secret
+@dataclass
+class Asked:
+    """A person at the terminal, or `--yes`."""
 
-    if not on_terminal():
-        return None
-    return Secret(click.prompt(f"Password of {user} on the hosts", hide_input=True, err=True))
+    yes: bool
+    python_on: list[str] = field(default_factory=list)
+    """Where python3 was allowed to be installed."""
+
+    def password(self, user: str) -> Secret | None:
+        """Asked for without showing it; None without a terminal."""
+        from deskside.site.secrets import Secret
+
+        if not on_terminal():
+            return None
+        return Secret(click.prompt(f"Password of {user} on the hosts", hide_input=True, err=True))
+
+    def python(self, hosts: Sequence[str]) -> bool:
+        """Whether python3 may be installed."""
+        names = ", ".join(hosts)
+        allowed = self.yes or (
+            on_terminal()
+            and click.confirm(f"Install python3 on {names}? Without it nothing can be seen there", err=True)
+        )
+        if allowed:
+            self.python_on += hosts
+            say(names, "installing python3")
+        return allowed
+
+    def confirm(self, hosts: Sequence[str]) -> None:
+        """Raises UsageError where nobody can be asked, DesksideError after a no."""
+        changed = f"nothing but python3 on {', '.join(self.python_on)}" if self.python_on else "nothing"
+        if not on_terminal():
+            raise UsageError(
+                f"there is no terminal to ask on, and {changed} was changed",
+                hint="read what was found, then run the same command with --yes",
+            )
+        if not click.confirm(f"Take over {', '.join(hosts)}?", default=False, err=True):
+            raise DesksideError(f"declined; {changed} was changed")
 
 
-def _show(inside: Sequence[Entered]) -> None:
+def _show(inside: Sequence[Entered], *, aside: bool) -> None:
     from deskside.ui.takeover import things_text
 
     for one in inside:
         if not one.adopted:
-            click.echo(things_text(one.name, one.wanted.address, one.things), nl=False)
-
-
-def _confirm(fresh: Sequence[Entered]) -> None:
-    if not on_terminal():
-        raise UsageError(
-            "there is no terminal to ask on, and nothing was changed",
-            hint="read what was found, then run the same command with --yes",
-        )
-    names = ", ".join(one.name for one in fresh)
-    if not click.confirm(f"Take over {names}?", default=False, err=True):
-        raise DesksideError("declined; nothing was changed")
+            click.echo(things_text(one.name, one.wanted.address, one.things), nl=False, err=aside)
 
 
 def _tell(

@@ -69,21 +69,23 @@ class Pins:
         """Kinds of the keys that are pinned for a host, as `ssh-ed25519`."""
         return tuple(dict.fromkeys(key.get_algorithm() for key in self.trusted(name, address)[0]))
 
-    def put(self, name: str, address: str, key: HostKey) -> None:
-        """Pin `key`, and nothing else, for a host by name and address; the file is replaced as a whole."""
-        lines = [line for line in self._text().splitlines() if not _about(line, {name, address})]
-        lines.append(f"{name},{address} {key.line}")
+    def put(self, name: str, address: str, key: HostKey) -> tuple[str, ...]:
+        """Pin `key`, and nothing else, for a host by name and address; the lines that stood there before."""
+        return self.replace(name, address, [f"{name},{address} {key.line}"])
+
+    def replace(self, name: str, address: str, lines: Sequence[str]) -> tuple[str, ...]:
+        """Put lines in place of those about a host, which are returned; the file is replaced as a whole."""
+        kept: list[str] = []
+        before: list[str] = []
+        for line in self._text().splitlines():
+            (before if _about(line, {name, address}) else kept).append(line)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=".known_hosts-")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
+            file.write("".join(f"{line}\n" for line in [*kept, *lines]))
             os.fchmod(handle, 0o644)
         os.replace(temporary, self.path)
-
-    def remove(self, name: str, address: str) -> None:
-        """Forget what is pinned for a host."""
-        lines = [line for line in self._text().splitlines() if not _about(line, {name, address})]
-        self.path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        return tuple(before)
 
 
 def _about(line: str, names: set[str]) -> bool:

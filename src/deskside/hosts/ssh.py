@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shlex
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from deskside.errors import LoginRefused, StepFailed, Unreachable
+from deskside.errors import LoginRefused, PythonMissing, StepFailed, Unreachable
 from deskside.hosts import remote
+from deskside.hosts.client_keys import other_keys, private_keys
 from deskside.hosts.pins import Pins, scan_host_key
 from deskside.site.secrets import Secret
 
@@ -34,7 +34,10 @@ BACK_OFF = (0.3, 0.8, 2.0, 4.0)
 """Seconds before each further try, when a server hangs up before it says who it is (MaxStartups, F5)."""
 MESSAGES = (b'{"progress"', b'{"started"', b'{"wanted"')
 """How lines begin that come before the answer."""
-INSTALL_PYTHON = "apt-get -qy update && apt-get -qy --no-install-recommends install python3"
+INSTALL_PYTHON = (
+    "apt-get -qy update && apt-get -qy -o DPkg::Lock::Timeout=300 --no-install-recommends install python3"
+)
+INSTALL_SECONDS = 600.0
 NOT_FOUND = 127
 
 Listener: TypeAlias = Callable[[Mapping[str, object]], None]
@@ -82,35 +85,6 @@ def as_root(user: str, *, password: bool = False) -> str:
     return "" if user == "root" else f"sudo {asking} -- "
 
 
-def private_keys(public: Sequence[Path]) -> list[asyncssh.SSHKeyPair]:
-    """Usable private keys beside public ones: those that are there and need no passphrase."""
-    import asyncssh
-
-    found: list[asyncssh.SSHKeyPair] = []
-    for path in public:
-        private = path.with_suffix("") if path.suffix == ".pub" else path
-        with suppress(OSError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError):
-            found.extend(asyncssh.load_keypairs(str(private)))
-    return found
-
-
-async def other_keys(target: Target) -> list[asyncssh.SSHKeyPair]:
-    """Keys of the agent (listed ones first), then those of ~/.ssh and its configuration."""
-    import asyncssh
-
-    listed = set()
-    for path in target.keys:
-        with suppress(OSError, asyncssh.KeyImportError):
-            listed.add(asyncssh.read_public_key(str(path)).public_data)
-    held: list[asyncssh.SSHKeyPair] = []
-    if os.environ.get("SSH_AUTH_SOCK"):
-        with suppress(OSError, ValueError, asyncssh.Error):
-            agent = await asyncssh.connect_agent()
-            held = sorted(await agent.get_keys(), key=lambda key: key.public_data not in listed)
-    options = asyncssh.SSHClientConnectionOptions(host=target.address, agent_path=None)
-    return [*held, *(options.client_keys or ())]
-
-
 class Link:
     """The connection of a host. `open` first; `converse` then asks the remote program."""
 
@@ -143,15 +117,10 @@ class Link:
 
     async def _learn_sudo(self, connection: asyncssh.SSHClientConnection) -> None:
         """A fresh installation's sudo asks for a password, which goes over standard input."""
-        import asyncssh
-
         password = self.target.password
         if password is None or self.target.user == "root":
             return
-        try:
-            asked = await connection.run(ASK_SUDO, check=False, timeout=LOGIN_SECONDS)
-        except (OSError, asyncssh.Error) as error:
-            raise Lost(str(error) or type(error).__name__) from None
+        asked = await _ran(connection, ASK_SUDO)
         needed = asked.exit_status != 0
         self._command = launcher(self.target.user, password=needed)
         self._first_line = f"{password.reveal()}\n".encode() if needed else b""
@@ -223,7 +192,7 @@ class Link:
                 if self.asked:
                     return None
                 self.asked = True
-                return await other_keys(target)
+                return await other_keys(target.address, target.keys)
 
         trusted = self.pins.trusted(target.name, target.address)
         password = target.password.reveal() if target.password is not None else None
@@ -263,12 +232,23 @@ class Link:
             hint="compare it at the machine, then run: deskside trust",
         )
 
+    async def heard(self, command: str) -> str:
+        """What a command of the logged-in user's prints: asked of a machine that nothing is known of yet.
+
+        Raises Lost.
+        """
+        async with self._channels:
+            if self._connection is None:
+                raise Lost("there is no connection")
+            self.round_trips += 1
+            return str((await _ran(self._connection, f"sh -c {shlex.quote(command)}")).stdout)
+
     async def converse(
         self, request: bytes, listen: Listener | None = None, feed: AsyncIterator[bytes] | None = None
     ) -> Mapping[str, object]:
         """Send a request of `remote.request`; the answer. With `feed`, its bytes follow a `wanted` message.
 
-        Raises Lost, Unreachable (sudo refuses, no python3) or StepFailed (the program itself broke).
+        Raises Lost, LoginRefused (by sudo), PythonMissing, Unreachable or StepFailed (the program broke).
         """
         async with self._channels:
             self.round_trips += 1
@@ -323,7 +303,7 @@ class Link:
         raise AssertionError("unreachable")
 
     def _program_failed(self, status: int | None, errors: str) -> Exception:
-        target, said = self.target, (errors.strip().splitlines() or ["it said nothing"])[-1]
+        target, said = self.target, _last_line(errors)
         if status == NOT_FOUND and "sudo" in said:
             return LoginRefused(
                 f"{target.name} ({target.address}) has no sudo",
@@ -352,25 +332,41 @@ class Link:
         root = as_root(target.user, password=bool(self._first_line))
         command = f"{root}sh -c {shlex.quote(INSTALL_PYTHON)}"
         if not target.bootstrap:
-            raise Unreachable(
+            raise PythonMissing(
                 f"{target.name} ({target.address}) has no python3, which deskside needs there",
                 hint="deskside apply installs it first; plan changes nothing",
             )
         if self._connection is None:
             raise Lost("there is no connection")
-        done = await self._connection.run(
-            f"sh -c {shlex.quote(command)}", input=self._first_line.decode(), check=False, timeout=600
+        first_line = self._first_line.decode()
+        done = await _ran(self._connection, f"sh -c {shlex.quote(command)}", first_line, INSTALL_SECONDS)
+        if done.exit_status == 0:
+            return
+        errors = str(done.stderr)
+        failed = self._program_failed(done.exit_status, errors)
+        if isinstance(failed, LoginRefused):
+            raise failed
+        raise Unreachable(
+            f"python3 could not be installed on {target.name}: {_last_line(errors)}",
+            hint=f"run on {target.name}: sudo apt-get install python3",
+            detail=errors,
         )
-        if done.exit_status != 0:
-            raise Unreachable(
-                f"python3 could not be installed on {target.name}: {_last_line(str(done.stderr))}",
-                hint=f"run on {target.name}: sudo apt-get install python3",
-                detail=str(done.stderr),
-            )
 
 
 def _last_line(text: str) -> str:
     return (text.strip().splitlines() or ["it said nothing"])[-1]
+
+
+async def _ran(
+    connection: asyncssh.SSHClientConnection, command: str, stdin: str = "", timeout: float = LOGIN_SECONDS
+) -> asyncssh.SSHCompletedProcess:
+    """A command line that has ended, whatever its status. Raises Lost."""
+    import asyncssh
+
+    try:
+        return await connection.run(command, input=stdin, check=False, timeout=timeout)
+    except (OSError, asyncssh.Error) as error:
+        raise Lost(str(error) or type(error).__name__) from None
 
 
 async def _lines(
