@@ -162,6 +162,7 @@ INPUT = (
 
 
 TO_PODS = (Source.PODS, Source.ANYONE)
+"""Sources that a pod is one of; no other lets a pod in."""
 
 
 def _guests(doors: tuple[Door, ...]) -> Iterator[str]:
