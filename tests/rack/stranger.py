@@ -37,18 +37,25 @@ for kind, protocol in ((socket.SOCK_DGRAM, 0), (socket.SOCK_RAW, 112)):
 """
 """A datagram, and a packet of VRRP's protocol."""
 
+CARD = "eth0"
+"""What its card is called where it stands."""
+
 
 @dataclass
 class Scanner:
     """A stranger's machine on the rack's switch."""
 
     rack: OnRack
-    name: str = "dsk-scanner"
+
+    @property
+    def name(self) -> str:
+        """Of its network namespace: each rack has its own, beside other racks."""
+        return f"{self.rack.rack.layout.bridge}-stranger"
 
     @property
     def mac(self) -> str:
         """Of its card."""
-        argv = ["ip", "-n", self.name, "-json", "link", "show", "dsk-scan1"]
+        argv = ["ip", "-n", self.name, "-json", "link", "show", CARD]
         found = json.loads(
             subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30).stdout
         )
@@ -77,7 +84,7 @@ class Scanner:
 def plugged_in(platform: OnRack, *numbers: int) -> Iterator[Scanner]:
     """A stranger's machine with these last bytes of its addresses, plugged into the switch and taken away."""
     found, bridge = Scanner(platform), platform.rack.layout.bridge
-    own, there = "dsk-scan0", "dsk-scan1"
+    own, there = f"{bridge}s", CARD
     enter = ["ip", "-n", found.name]
     try:
         for argv in (
