@@ -84,7 +84,7 @@ class Scanner:
 def plugged_in(platform: OnRack, *numbers: int) -> Iterator[Scanner]:
     """A stranger's machine with these last bytes of its addresses, plugged into the switch and taken away."""
     found, bridge = Scanner(platform), platform.rack.layout.bridge
-    own, there = f"{bridge}s", CARD
+    own, there = f"{bridge[:14]}s", CARD
     enter = ["ip", "-n", found.name]
     try:
         for argv in (

@@ -123,6 +123,26 @@ def test_a_fresh_host_is_taken_over_by_key(fresh: OnRack) -> None:
     assert fresh.shell(HOST, WHAT_THERE_IS) == before
 
 
+def test_a_key_that_the_site_file_gained_is_given_by_adopting_again(fresh: OnRack) -> None:
+    assert adopted(fresh, "--yes")["outcome"] == "adopted"
+    second = asyncssh.generate_private_key("ssh-ed25519")
+    (fresh.rack.folder / "second.pub").write_bytes(second.export_public_key())
+    key = f"keys: [{fresh.rack.layout.key.name}.pub"
+    more = fresh.with_site(
+        "second-key",
+        ("admin: {user: ops,", "admin: {user: ops, installer: {user: installer},"),
+        (key, f"{key}, second.pub"),
+    )
+    assert not asyncio.run(_gets_in(fresh, "ops", client_keys=[second]))
+    found = adopted(more, "--yes")
+    assert found["outcome"] == "adopted"
+    assert {thing["what"] for thing in found["things"] if thing["fate"] == "changed"} == {"admin"}
+    assert asyncio.run(_gets_in(fresh, "ops", client_keys=[second]))
+    assert by_key(fresh)
+    assert not by_password(fresh)
+    assert adopted(more, "--yes")["outcome"] == "already"
+
+
 def typed_at_a_terminal(argv: list[str], answers: dict[str, str]) -> tuple[str, int]:
     """Run a command on a terminal of its own; to each question its answer. What was shown, exit status."""
     child, terminal = pty.fork()

@@ -15,7 +15,7 @@ from deskside.model.platform import Given
 from deskside.model.query import ReadFacts
 from deskside.model.resource import Change
 from deskside.model.step import Step
-from deskside.steps.baseline import INOTIFY, baseline
+from deskside.steps.baseline import INOTIFY, baseline, time_sync
 from deskside.steps.updates import HELD, security_updates
 from rack.platforms import OnRack, needs_root
 
@@ -24,9 +24,9 @@ pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(300)]
 HOST = "ws1"
 
 
-async def _carried_out(rack: OnRack, step: Step) -> int:
+async def _carried_out(rack: OnRack, step: Step, host: str) -> int:
     workspace = Workspace.open(rack.site_file)
-    spec = workspace.site.host(HOST)
+    spec = workspace.site.host(host)
 
     async def nothing(_: Locked) -> object:
         raise AssertionError("this step sends nothing")
@@ -34,9 +34,9 @@ async def _carried_out(rack: OnRack, step: Step) -> int:
     keys = (workspace.site, workspace.pins, nothing)
     async with await connect(spec, *keys, folder=workspace.folder) as session:  # type: ignore[arg-type]
         facts = Facts.from_raw(await session.read(ReadFacts(("/", "/var"))))
-        platform = make_platform(workspace.site, workspace.train, {}, {HOST: facts}, Given())
+        platform = make_platform(workspace.site, workspace.train, {}, {host: facts}, Given())
         changes = 0
-        for resource in step.resources(workspace.site, platform, platform.hosts[HOST]):
+        for resource in step.resources(workspace.site, platform, platform.hosts[host]):
             change = await resource.plan(session)
             if isinstance(change, Change):
                 changes += 1
@@ -44,9 +44,9 @@ async def _carried_out(rack: OnRack, step: Step) -> int:
         return changes
 
 
-def carried_out(rack: OnRack, step: Step) -> int:
+def carried_out(rack: OnRack, step: Step, host: str = HOST) -> int:
     """Bring the host to what a step wants; how many changes that took."""
-    return asyncio.run(_carried_out(rack, step))
+    return asyncio.run(_carried_out(rack, step, host))
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +189,20 @@ def test_security_updates_install_themselves_without_what_desks_stand_on(contact
     assert held == f"Initial blacklist: {' '.join(HELD)}"
     timers = "systemctl is-active apt-daily.timer apt-daily-upgrade.timer"
     assert contacted.shell(HOST, timers).split() == ["active", "active"]
+
+
+def test_a_host_that_is_only_storage_has_name_time_and_updates_and_nothing_of_pods(contacted: OnRack) -> None:
+    store = "ws2"
+    mac = contacted.rack.layout.mac(12)
+    plain = f'mac: "{mac}", roles: [worker]'
+    site = contacted.with_site("store", (plain, f'mac: "{mac}", roles: [storage]'))
+    contacted.shell(
+        store, "systemctl stop chrony.service; rm -rf /etc/chrony/conf.d; hostnamectl set-hostname x"
+    )
+    for step in (baseline, time_sync, security_updates):
+        assert carried_out(site, step, store) > 0
+        assert carried_out(site, step, store) == 0
+    assert contacted.shell(store, "hostname -f").strip() == f"{store}.{contacted.rack.layout.domain}"
+    wanted = "chrony.service apt-daily-upgrade.timer systemd-journald.service"
+    assert contacted.shell(store, f"systemctl is-active {wanted}").split() == ["active"] * 3
+    assert not contacted.run(store, "test", "-e", "/var/lib/deskside/containerd", check=False).ok

@@ -45,7 +45,7 @@ def test_a_workstation() -> None:
     assert list(resources()) == [
         "hostname",
         "block site in /etc/hosts",
-        "packages ca-certificates, conntrack, e2fsprogs and 11 more",
+        "packages ca-certificates, ethtool, iproute2 and 11 more",
         "kernel modules",
         "sysctls baseline",
         "file /etc/systemd/journald.conf.d/80-deskside.conf",
@@ -56,6 +56,34 @@ def test_a_workstation() -> None:
         "directory /var/lib/deskside",
         "directory /var/lib/deskside/staging",
     ]
+
+
+def test_a_host_that_is_only_storage_gets_nothing_of_what_pods_need() -> None:
+    hosts = [
+        *(
+            {"name": name, "address": f"10.20.0.1{n}", "roles": ["server", "worker"]}
+            for n, name in enumerate(("ws1", "ws2", "ws3"), 1)
+        ),
+        {"name": "nas", "address": "10.20.0.20", "roles": ["storage"], "data": "/data"},
+    ]
+    site = make_site(hosts=hosts)
+    found = resources(
+        name="nas", site=site, facts=RACK, network_manager=True, networkd=True, swap_shared=False
+    )
+    assert list(found) == [
+        "hostname",
+        "block site in /etc/hosts",
+        "packages ca-certificates, ethtool, iproute2 and 4 more",
+        "file /etc/systemd/journald.conf.d/80-deskside.conf",
+        "unit systemd-journald.service",
+        "directory /etc/deskside",
+        "directory /opt/deskside",
+        "directory /opt/deskside/bin",
+        "directory /var/lib/deskside",
+        "directory /var/lib/deskside/staging",
+    ]
+    text = text_of(resources(time_sync, "nas", site), "/etc/chrony/conf.d/deskside.conf")
+    assert text.splitlines()[-1] == "server 10.20.0.11 iburst"
 
 
 def test_names_of_the_site() -> None:
@@ -206,6 +234,7 @@ def test_f22_the_site_agrees_with_itself_when_it_is_cut_off() -> None:
 def test_every_system_has_the_same_capabilities() -> None:
     capabilities = {
         "baseline",
+        "node",
         "time",
         "names",
         "updates",
@@ -217,4 +246,4 @@ def test_every_system_has_the_same_capabilities() -> None:
         "people",
     }
     assert set(DEBIAN.packages) == set(UBUNTU.packages) == capabilities
-    assert {"conntrack", "mount"} <= set(DEBIAN.packages["baseline"]), "kubeadm refuses without them"
+    assert {"conntrack", "mount"} <= set(DEBIAN.packages["node"]), "kubeadm refuses without them"

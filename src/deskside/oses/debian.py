@@ -8,23 +8,14 @@ DEBIAN = HostOs(
     id="debian",
     versions=("12", "13"),
     packages={
-        # kubeadm refuses to start without conntrack, losetup and mount. nsenter and iptables are called by
-        # the kubelet and by CNI's port mapping, ethtool and ping by people who look for a fault.
+        # On every host. ethtool and ping are called by people who look for a fault.
         "baseline": (
-            "ca-certificates",
-            "conntrack",
-            "e2fsprogs",
-            "ethtool",
-            "iproute2",
-            "iptables",
-            "iputils-ping",
-            "kmod",
-            "mount",
-            "nftables",
-            "procps",
-            "socat",
-            "util-linux",
+            *("ca-certificates", "ethtool", "iproute2", "iputils-ping"),
+            *("nftables", "procps", "util-linux"),
         ),
+        # kubeadm refuses to start without conntrack, losetup and mount. nsenter and iptables are called by
+        # the kubelet and by CNI's port mapping.
+        "node": ("conntrack", "e2fsprogs", "iptables", "kmod", "mount", "socat"),
         # Without Debian's own unit, which would answer by its own settings as soon as it is installed.
         "names": ("dnsmasq-base",),
         "updates": ("bind9-dnsutils",),

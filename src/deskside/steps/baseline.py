@@ -1,6 +1,7 @@
 """What every host needs before a cluster: name, names of others, packages, kernel, swap, time, data folders.
 
-What differs between hosts follows from facts. Where a kernel is shared with another machine nothing of it is
+A host that is only storage gets what any machine of the site needs, and nothing of what pods need. What else
+differs between hosts follows from facts. Where a kernel is shared with another machine nothing of it is
 changed; `checks.py` says what is then missing.
 """
 
@@ -43,7 +44,8 @@ def _first_server(site: Site, host: HostSpec) -> bool:
     return host.name == site.servers[0].name
 
 
-TIME = Door("time (NTP)", "udp", "123", (Source.NODES,), _first_server)
+TIME = Door("time (NTP)", "udp", "123", (Source.NODES, Source.SUBNET), _first_server)
+"""For the whole subnet: `network.dhcp` names this server to whoever asks for an address."""
 POD_LINKS = ("cni*", "veth*", "cali*", "vxlan.calico", "flannel*", "cilium*", "lxc*")
 """Names of the links that pod networks make: nobody else may configure them."""
 
@@ -60,18 +62,24 @@ DATA_FOLDERS = {
 progress writes there would vanish below a mount. Not etcd: it wants the faster disk, not the bigger."""
 
 
-@step(on=NODES, deadline=1200.0)
+@step(on=frozenset(Role), deadline=1200.0)
 def baseline(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
     """Prepare the host: name, packages, kernel, swap and folders."""
     yield from names(site, host)
-    # A server asks the directory, for `check`.
-    directory = host.os.packages["directory"] if host.spec.is_server else ()
-    yield Packages((*host.os.packages["baseline"], *directory))
-    yield from _kernel(host.facts)
-    yield from _swap(host.facts)
-    yield from _links(host.facts)
+    yield Packages(_packages(host))
+    if host.spec.is_node:
+        yield from _kernel(host.facts)
+        yield from _swap(host.facts)
+        yield from _links(host.facts)
     yield from _quiet(host.facts)
     yield from _folders(host.spec)
+
+
+def _packages(host: Host) -> tuple[str, ...]:
+    known, spec = host.os.packages, host.spec
+    # A server asks the directory, for `check`.
+    asking = known["directory"] if spec.is_server else ()
+    return (*known["baseline"], *(known["node"] if spec.is_node else ()), *asking)
 
 
 def names(site: Site, host: Host) -> Iterator[Resource]:
@@ -160,7 +168,8 @@ def _quiet(facts: Facts) -> Iterator[Resource]:
 def _folders(spec: HostSpec) -> Iterator[Resource]:
     for path in ("/etc/deskside", "/opt/deskside", "/opt/deskside/bin", "/var/lib/deskside"):
         yield Directory(path)
-    yield from data_resources(spec)
+    if spec.is_node:
+        yield from data_resources(spec)
     yield Directory("/var/lib/deskside/staging", 0o700)
 
 
@@ -184,7 +193,7 @@ def data_resources(spec: HostSpec) -> Iterator[Resource]:
         yield mount
 
 
-@step(needs=("baseline",), on=NODES)
+@step(needs=("baseline",), on=frozenset(Role))
 def time_sync(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
     """Keep the clock right."""
     yield Packages(host.os.packages["time"])

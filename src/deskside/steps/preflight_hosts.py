@@ -243,9 +243,9 @@ def kernel(site: Site, hosts: Mapping[str, Host]) -> Iterator[Finding]:
     for name, host in hosts.items():
         facts = host.facts
         missing = [module for module in KERNEL_MODULES if module not in facts.modules]
-        if facts.modules_shared and missing:
+        if host.spec.is_node and facts.modules_shared and missing:
             said = f"{name} shares its kernel with another machine, and that lacks {', '.join(missing)}"
             yield failed("kernel", name, said, f"on that machine: sudo modprobe -a {' '.join(missing)}")
-        if facts.cgroup == 1 and facts.swap and facts.swap_shared:
+        if host.spec.is_node and facts.cgroup == 1 and facts.swap and facts.swap_shared:
             said = f"{name} has swap ({', '.join(facts.swap)}) that is another machine's, so it stays on"
             yield warning("kernel", name, said, "desks may be swapped out; switch it off on that machine")

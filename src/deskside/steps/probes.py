@@ -126,7 +126,7 @@ def _nas_probes(site: Site, hosts: Mapping[str, Host]) -> Iterator[Probe]:
 
 def _setting_probes(hosts: Mapping[str, Host]) -> Iterator[Probe]:
     for name, host in hosts.items():
-        if not host.facts.writable_sysctls:
+        if host.spec.is_node and not host.facts.writable_sysctls:
             argv = ("sysctl", "--ignore", *wanted_sysctls(host.facts))
             yield Probe("settings", name, ReadOutput(argv))
 

@@ -14,8 +14,7 @@ from deskside.model.step import step
 from deskside.resources.files import File
 from deskside.resources.packages import Packages
 from deskside.resources.system import Unit
-from deskside.site.schema import Site
-from deskside.steps.baseline import NODES
+from deskside.site.schema import Role, Site
 
 HELD = (
     # Kernels: the driver's module is built for the one that runs, and modules of the old one vanish.
@@ -32,7 +31,7 @@ DROP_IN = "/etc/apt/apt.conf.d/52deskside"
 TIMERS = ("apt-daily.timer", "apt-daily-upgrade.timer")
 
 
-@step(needs=("baseline",), on=NODES)
+@step(needs=("baseline",), on=frozenset(Role))
 def security_updates(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
     """Let security updates install themselves; kernel, driver and Kubernetes are held, nothing reboots."""
     yield Packages(host.os.packages["upgrades"])
