@@ -40,6 +40,7 @@ CHECKS = [
     "cell",
     "firewall",
     "home",
+    "firewall elsewhere",
 ]
 OK, FAILED, NOT_RUN = Outcome.OK, Outcome.FAILED, Outcome.NOT_RUN
 
@@ -193,7 +194,23 @@ async def test_a_desk_that_reaches_what_it_should_not(hub: FakeHub, monkeypatch:
         monkeypatch.setattr("deskside.app.desk.closed_to_desks", lambda _: places)
         findings = await outcomes(hub)
     assert seen(findings) == expected(firewall=FAILED)
-    assert f"can reach 127.0.0.1:{places[1][1]}" in findings["firewall"].message
+    assert f"a desk on ws1 can reach 127.0.0.1:{places[1][1]}" in findings["firewall"].message
+
+
+async def test_a_desk_that_reaches_it_on_its_second_host_alone(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The desk is tried on both hosts: the first may be closed and the second open."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        closed, opened = ("127.0.0.1", 9), listener.getsockname()
+        monkeypatch.setattr(
+            "deskside.app.desk.closed_to_desks",
+            lambda _: (closed, opened) if hub.desk_of["ann"] == "ws2" else (closed,),
+        )
+        findings = await outcomes(hub)
+    assert seen(findings) == expected(firewall_elsewhere=FAILED)
+    assert "a desk on ws1 reaches no shell" in findings["firewall"].message
+    assert f"a desk on ws2 can reach 127.0.0.1:{opened[1]}" in findings["firewall elsewhere"].message
 
 
 async def test_a_desk_without_any_network_proves_nothing(
@@ -209,13 +226,28 @@ async def test_a_firewall_that_is_switched_off_is_not_tried(hub: FakeHub) -> Non
     test = acceptance(hub)
     off = SITE.network.model_copy(update={"firewall": Firewall(enabled=False)})
     test.site = SITE.model_copy(update={"network": off})
-    assert [finding.check for finding in await test.run()] == [name for name in CHECKS if name != "firewall"]
+    left = [name for name in CHECKS if not name.startswith("firewall")]
+    assert [finding.check for finding in await test.run()] == left
+    assert_put_back(hub)
+
+
+@pytest.mark.parametrize("user", [ANN, None])
+async def test_a_site_with_one_worker_has_no_elsewhere(hub: FakeHub, user: Login | None) -> None:
+    test = acceptance(hub, user)
+    hosts = tuple(host for host in SITE.hosts if host.name == "ws1" or not host.is_worker)
+    test.site = SITE.model_copy(update={"hosts": hosts})
+    test.hosts = {"ws1": asked({name: [answer] for name, answer in expected_answers(test.site).items()})}
+    findings = {finding.check: finding for finding in await test.run()}
+    assert list(findings) == [name for name in CHECKS if name != "firewall elsewhere"]
+    if user is not None:
+        assert {finding.outcome for finding in findings.values()} == {OK}
+        assert not any(one.startswith("cordon") for one in hub.happened)
     assert_put_back(hub)
 
 
 def test_an_answer_that_says_nothing_is_no_pass() -> None:
     with pytest.raises(CheckFailed, match="not known"):
-        judged("", (("127.0.0.1", 9),))
+        judged("", (("127.0.0.1", 9),), "ws1")
 
 
 def test_a_desk_is_to_reach_neither_shells_nor_kubelets_nor_files() -> None:

@@ -67,8 +67,16 @@ async def test_all_is_well_and_the_token_is_handed_back(hub: FakeHub) -> None:
     assert tuple(findings) == (*FIRST, *BY_PROVIDER)
     assert {finding.outcome for finding in findings.values()} == {Outcome.OK}, findings
     assert findings["home"].message == "written on ws1, read on ws2"
+    assert findings["firewall elsewhere"].message.startswith("a desk on ws2 reaches no shell")
     assert hub.happened[-2:] == ["stop", "a7 is back"], "the token is needed to stop the desk"
     assert (hub.desk_of, hub.cordoned) == ({}, set())
+
+
+async def test_a_site_with_one_worker_has_no_elsewhere(hub: FakeHub) -> None:
+    test = by_provider(hub, LENT)
+    hosts = tuple(host for host in SITE.hosts if host.name == "ws1" or not host.is_worker)
+    test.site = test.site.model_copy(update={"hosts": hosts})
+    assert list(await seen(test)) == [name for name in (*FIRST, *BY_PROVIDER) if name != "firewall elsewhere"]
 
 
 @pytest.mark.parametrize(

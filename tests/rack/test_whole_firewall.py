@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -206,8 +207,28 @@ def test_a_rule_that_somebody_adds_or_takes_away_is_seen_and_put_right(platform:
     assert platform.changes() == {(name, "firewall") for name in ("ws1", "ws2", "ws3")}
     findings = {line["check"]: line for line in platform.deskside("verify", "--json", code=5).lines}
     assert findings["firewall"]["outcome"] == "failed"
-    assert "a desk can reach" in findings["firewall"]["message"]
+    assert re.search("a desk on ws[123] can reach", findings["firewall"]["message"])
     platform.deskside("apply", "--yes")
+    assert platform.changes() == set()
+
+
+def test_verify_tries_the_firewall_of_the_second_host_too(platform: OnRack) -> None:
+    """Only what leaves ws3 is not held back any more: a desk sees it there alone."""
+    rather_not = "example.org/test=here:PreferNoSchedule"
+    platform.kubectl("cordon", "ws1")
+    platform.kubectl("taint", "node", "ws3", rather_not)
+    platform.shell("ws3", "nft delete table inet deskside")
+    try:
+        findings = {line["check"]: line for line in platform.deskside("verify", "--json", code=5).lines}
+    finally:
+        platform.shell("ws3", "systemctl restart deskside-firewall.service")
+        platform.kubectl("taint", "node", "ws3", f"{rather_not}-")
+        platform.kubectl("uncordon", "ws1")
+    assert findings["home"]["message"] == "written on ws2, read on ws3"
+    assert findings["firewall"]["outcome"] == "ok"
+    assert findings["firewall elsewhere"]["outcome"] == "failed"
+    assert "a desk on ws3 can reach" in findings["firewall elsewhere"]["message"]
+    assert {line["outcome"] for name, line in findings.items() if name != "firewall elsewhere"} == {"ok"}
     assert platform.changes() == set()
 
 

@@ -29,6 +29,7 @@ CHECKS = [
     "cell",
     "firewall",
     "home",
+    "firewall elsewhere",
 ]
 
 
@@ -83,6 +84,9 @@ def test_verify_passes_as_a_user(platform: OnRack) -> None:
         .split(", read on ")
     )
     assert {first, second} == {"ws2", "ws3"}
+    said = {one["check"]: one["message"] for one in found}
+    assert f"a desk on {first} reaches no shell" in said["firewall"]
+    assert f"a desk on {second} reaches no shell" in said["firewall elsewhere"]
     assert all(one["seconds"] > 0 for one in found)
     assert "SchedulingDisabled" not in platform.kubectl("get", "nodes")
     assert "jupyter-ann" not in platform.kubectl("get", "pods", "-n", "jupyterhub", "-o", "name")

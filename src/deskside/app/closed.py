@@ -43,17 +43,20 @@ def cell_that_tries(places: tuple[tuple[str, int], ...]) -> str:
     return TRY.format(seconds=SECONDS, places=places, control=CONTROL)
 
 
-def judged(printed: str, places: tuple[tuple[str, int], ...]) -> str:
-    """What the cell's output means. Raises CheckFailed where a place could be reached."""
+def judged(printed: str, places: tuple[tuple[str, int], ...], node: str) -> str:
+    """What the cell of a desk on that node printed. Raises CheckFailed where a place could be reached."""
     control, _, rest = printed.strip().partition(" ")
     count, _, reached = rest.partition(" ")
     if reached:
-        raise CheckFailed(f"a desk can reach {', '.join(reached.split())}", hint="run: deskside plan")
+        places_reached = ", ".join(reached.split())
+        raise CheckFailed(f"a desk on {node} can reach {places_reached}", hint="run: deskside plan")
     if control != CONTROL:
         raise CheckFailed(
-            f"whether a desk reaches the hosts is not known: not even the hub, {printed.strip()!r}",
+            f"whether a desk on {node} reaches the hosts is not known: not even the hub, {printed.strip()!r}",
             hint="look at the network of the pods: deskside check network",
         )
     if count != str(len(places)):
-        raise CheckFailed(f"whether a desk reaches the hosts is not known: it printed {printed.strip()!r}")
-    return f"a desk reaches no shell, no kubelet and no files ({len(places)} places tried)"
+        raise CheckFailed(
+            f"whether a desk on {node} reaches the hosts is not known: it printed {printed.strip()!r}"
+        )
+    return f"a desk on {node} reaches no shell, no kubelet and no files ({len(places)} places tried)"

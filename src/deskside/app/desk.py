@@ -103,9 +103,9 @@ class Desk:
         return f"a cell ran (as uid {uid})"
 
     async def firewall(self) -> str:
-        """The desk reaches nothing that would let it pass for its host."""
+        """Where it stands now, the desk reaches nothing that would let it pass for its host."""
         places = closed_to_desks(self.test.site)
-        return judged(await self.user.run_cell(cell_that_tries(places)), places)
+        return judged(await self.user.run_cell(cell_that_tries(places)), places, await self._node())
 
     async def home(self) -> str:
         """A file in the home is there again after a restart on another host."""
