@@ -7,11 +7,14 @@ import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from ipaddress import IPv4Network
 
 import pytest
 
 from rack.docker import docker_before, docker_state
 from rack.platforms import OnRack, needs_root, until
+from rack.pods import Pods, pods_on
 from rack.stranger import Scanner, plugged_in
 
 pytestmark = [pytest.mark.rack, needs_root]
@@ -27,6 +30,15 @@ docker run --detach --name published --publish {PUBLISHED}:{PUBLISHED} socat \
     /usr/bin/socat -u TCP-LISTEN:{PUBLISHED},fork OPEN:/dev/null
 """
 UNPUBLISH = "docker rm --force published; docker rmi socat"
+EVERYTHING = "10.0.0.0/8"
+"""Contains the subnet, the pods and the services of a rack."""
+OPENED = 8098
+OPEN_UNIT = "opened-by-the-site-file"
+LISTEN = f"""
+import socketserver
+socketserver.TCPServer.allow_reuse_address = True
+socketserver.TCPServer(("", {OPENED}), socketserver.BaseRequestHandler).serve_forever()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +48,9 @@ def scanner(platform: OnRack) -> Iterator[Scanner]:
         yield found
 
 
-def restricted(platform: OnRack, name: str, network: str) -> OnRack:
-    """The same site, with another `allow_from`."""
-    line = f"  firewall: {{allow_from: [{network}]}}\n"
+def restricted(platform: OnRack, name: str, network: str, *opened: str) -> OnRack:
+    """The same site, with another `allow_from` and `open`."""
+    line = f"  firewall: {{allow_from: [{network}], open: [{', '.join(opened)}]}}\n"
     return platform.with_site(name, ("  pod_network: flat\n", f"  pod_network: flat\n{line}"))
 
 
@@ -86,6 +98,87 @@ def test_every_host_is_open_where_the_table_says_and_closed_elsewhere(
     hub = closed.rack.layout.load_balancer.partition("-")[0]
     assert scanner.open_ports(INSIDE, hub, [22, 80, 10250]) == {80}
     assert scanner.open_ports(OUTSIDE, hub, [22, 80, 10250]) == set()
+
+
+@pytest.fixture
+def wide(platform: OnRack) -> Iterator[OnRack]:
+    """People come from a network that the pods are in; every host has a service for them."""
+    other = restricted(platform, "wide", EVERYTHING, f"tcp/{OPENED}")
+    text = other.site_file.read_text()
+    for name in ("subnet", "pods", "services"):
+        (found,) = re.findall(rf"(?m)^  {name}: ([0-9./]+)", text)
+        assert IPv4Network(found).subnet_of(IPv4Network(EVERYTHING)), name
+    managed = [spec.name for spec in platform.rack.layout.hosts if spec.managed]
+    try:
+        for name in managed:
+            platform.run(name, "systemd-run", "--collect", f"--unit={OPEN_UNIT}", "python3", "-c", LISTEN)
+        other.deskside("apply", "--yes")
+        yield other
+    finally:
+        for name in managed:
+            platform.run(name, "systemctl", "stop", f"{OPEN_UNIT}.service", check=False)
+        platform.deskside("apply", "--yes")
+    assert platform.changes() == set()
+
+
+@pytest.fixture
+def pods(platform: OnRack) -> Iterator[Pods]:
+    """One on every host."""
+    with pods_on(platform, *(spec.name for spec in platform.rack.layout.hosts if spec.managed)) as found:
+        yield found
+
+
+@contextmanager
+def without(platform: OnRack, host: str, chain: str, comment: str) -> Iterator[None]:
+    """One rule of a host is gone while the block lasts, as if it had never been written."""
+    rules = platform.shell(host, f"nft --handle list chain inet deskside {chain}").splitlines()
+    (rule,) = [line for line in rules if f'comment "{comment}"' in line]
+    handle = rule.rpartition(" # handle ")[2]
+    platform.run(host, "nft", "delete", "rule", "inet", "deskside", chain, "handle", handle)
+    try:
+        yield
+    finally:
+        platform.shell(host, "systemctl restart deskside-firewall.service")
+
+
+def test_a_pod_is_nobody_of_the_people_however_wide_allow_from_is(
+    wide: OnRack, pods: Pods, scanner: Scanner
+) -> None:
+    table = wide.deskside("ports", "--json").document["ports"]
+    address = {name: wide.rack.layout.address(wide.rack.layout.host(name)) for name in pods.nodes}
+    there = {name: listening(wide, name) for name in pods.nodes}
+
+    def open_to(source: str) -> dict[str, set[int]]:
+        lines = [line for line in table if line["protocol"] == "tcp" and source in line["sources"]]
+        return {
+            name: {int(line["ports"]) for line in lines if line["host"] == name} & set(there[name])
+            for name in pods.nodes
+        }
+
+    people, guests = open_to("people"), open_to("pods")
+    assert guests == {"ws1": {53, 6443}, "ws2": set(), "ws3": set()}
+    for name in pods.nodes:
+        assert {22, OPENED} <= people[name] - guests[name]
+        assert 10250 in there[name]
+        # Not vacuous: a stranger among the people is let in.
+        assert scanner.open_ports(INSIDE, address[name], there[name]) == people[name], name
+
+    def reached(here: str, host: str) -> set[int]:
+        return pods.open_ports(here, address[host], there[host])
+
+    def all_reached() -> dict[tuple[str, str], set[int]]:
+        return {(here, host): reached(here, host) for here in pods.nodes for host in address}
+
+    as_the_table_says = {(here, host): guests[host] for here in pods.nodes for host in address}
+    assert all_reached() == as_the_table_says
+    # Each of the two rules carries: on the pod's own host, and on its way to another.
+    with without(wide, "ws2", "guests", "pods are not people"):
+        assert reached("ws2", "ws2") == people["ws2"] | guests["ws2"]
+        assert reached("ws1", "ws2") == guests["ws2"]
+    with without(wide, "ws2", "forward", "hosts"):
+        assert {22, 10250, OPENED} <= reached("ws2", "ws3")
+        assert reached("ws2", "ws2") == guests["ws2"]
+    assert all_reached() == as_the_table_says
 
 
 HEAR = """
