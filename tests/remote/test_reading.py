@@ -105,6 +105,8 @@ def bare(host: Host) -> None:
     host.put("/proc/net/tcp", TCP)
     host.put("/proc/net/tcp6", TCP6)
     host.put("/proc/77/comm", "sshd\n")
+    host.put("/proc/77/cgroup", "0::/system.slice/ssh.service\n")
+    host.tool("ss", "exit 1")
     (host.root / "proc/77/fd").mkdir()
     (host.root / "proc/77/fd/3").symlink_to("socket:[101]")
     host.put("/proc/net/route", "Iface\tDestination\nenp5s0\t00000000\t0100140A\t3\t0\t0\t100\t00000000\t0\n")
@@ -143,6 +145,7 @@ def test_facts_of_a_workstation(host: Host) -> None:
     assert {"cap_net_admin", "cap_checkpoint_restore"} <= set(found.capabilities)
     listeners = {(item.address, item.port, item.program) for item in found.listeners}
     assert listeners == {("0.0.0.0", 22, "sshd"), ("::1", 5432, "")}
+    assert {(item.unit, item.device) for item in found.listeners} == {("ssh.service", ""), ("", "")}
     (interface,) = found.interfaces
     assert (interface.addresses, interface.dynamic) == (("10.20.0.11/24",), True)
     assert (found.route_interface, found.nameservers, found.swap) == (
@@ -154,6 +157,59 @@ def test_facts_of_a_workstation(host: Host) -> None:
     assert (gpu.slot, gpu.vendor, gpu.driver) == ("0000:01:00.0", "0x10de", "nouveau")
     assert (found.networkd, found.network_manager, found.runs) == (True, False, ("r1",))
     assert found.disks[0].size > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [
+        ("0::/system.slice/deskside-names.service\n", "deskside-names.service"),
+        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/a.scope\n", "a.scope"),
+        ("0::/system.slice/deskside-directory.service/inner\n", "deskside-directory.service"),
+        ("9:name=systemd:/system.slice/a.service\n2:cpu,cpuacct:/b.service\n0::/\n", "a.service"),
+        ("9:name=systemd:/\n0::/system.slice/a.service\n", "a.service"),
+        ("4:memory:/system.slice/b.service\n0::/kubepods/pod1/c2\n", ""),
+        ("", ""),
+    ],
+)
+def test_the_unit_of_a_process_on_both_kinds_of_cgroup(host: Host, text: str, unit: str) -> None:
+    host.put("/proc/77/cgroup", text)
+    host.ask()
+    assert host.program.unit_of("77") == unit
+
+
+UDP = """  sl  local_address
+   0: 00000000:0043 00000000:0000 07 0:0 00:0 0 0 0 201 2
+   1: 00000000:0043 00000000:0000 07 0:0 00:0 0 0 0 202 2
+   2: 0B00140A:0035 00000000:0000 07 0:0 00:0 0 0 0 203 2
+"""
+SS = """
+[ "$*" = -Hlntue ] || exit 9
+echo "udp UNCONN 0 0 0.0.0.0%virbr0:67 0.0.0.0:* ino:201 sk:1 cgroup:/system.slice/libvirtd.service <->"
+echo "udp UNCONN 0 0 0.0.0.0:67 0.0.0.0:* ino:202 sk:2 cgroup:/system.slice/deskside-names.service <->"
+echo "udp UNCONN 0 0 10.20.0.11:53 0.0.0.0:* ino:203 sk:3 <->"
+echo "tcp LISTEN 0 128 [::1]%lo:5432 [::]:* ino:103 sk:4 v6only:1 <->"
+echo odd
+"""
+
+
+def test_sockets_of_two_programs_on_one_port_are_told_apart(host: Host) -> None:
+    bare(host)
+    host.put("/proc/net/udp", UDP)
+    host.tool("ss", SS)
+    for pid, unit, inodes in ((78, "libvirtd", (201,)), (79, "deskside-names", (202, 203))):
+        host.put(f"/proc/{pid}/comm", "dnsmasq\n")
+        host.put(f"/proc/{pid}/cgroup", f"1:name=systemd:/system.slice/{unit}.service\n")
+        (host.root / f"proc/{pid}/fd").mkdir()
+        for inode in inodes:
+            (host.root / f"proc/{pid}/fd/{inode}").symlink_to(f"socket:[{inode}]")
+    found = {(item.address, item.port, item.unit, item.device) for item in facts(host).listeners}
+    assert found == {
+        ("0.0.0.0", 22, "ssh.service", ""),
+        ("::1", 5432, "", "lo"),
+        ("0.0.0.0", 67, "libvirtd.service", "virbr0"),
+        ("0.0.0.0", 67, "deskside-names.service", ""),
+        ("10.20.0.11", 53, "deskside-names.service", ""),
+    }
 
 
 def test_a_server_with_the_graphical_target_is_no_desktop(host: Host) -> None:

@@ -52,6 +52,15 @@ class Listener(FactModel):
     address: str
     port: int
     program: str = ""
+    unit: str = ""
+    """The systemd unit of that program, as `slapd.service`; empty when it is not known."""
+    device: str = ""
+    """The interface that the socket is bound to; empty for one that hears on all."""
+
+    @property
+    def whose(self) -> str:
+        """For people: the program, and its unit if that is known."""
+        return f"{self.program or 'a program'}{f' ({self.unit})' if self.unit else ''}"
 
 
 class KubernetesFacts(FactModel):

@@ -18,28 +18,57 @@ def hex_address(text: str) -> str:
     return str(ipaddress.ip_address(b"".join(words)))
 
 
-def socket_programs() -> dict[str, str]:
-    """Inode of a socket -> name of a program that holds it."""
-    found: dict[str, str] = {}
+def unit_of(pid: str) -> str:
+    """The systemd unit that a process belongs to; empty when that is not known."""
+    places = {}
+    for line in contents(f"/proc/{pid}/cgroup").splitlines():
+        number, _, rest = line.partition(":")
+        kinds, _, path = rest.partition(":")
+        if kinds == "name=systemd" or (number, kinds) == ("0", ""):
+            places[kinds] = path
+    # On cgroup v1 systemd has a tree of its own; the one of v2 may be there too, and be empty.
+    for kinds in ("name=systemd", ""):
+        for part in reversed(places.get(kinds, "").split("/")):
+            if part.endswith((".service", ".scope")):
+                return part
+    return ""
+
+
+def socket_holders() -> dict[str, tuple[str, str]]:
+    """Inode of a socket -> name and systemd unit of a program that holds it."""
+    found: dict[str, tuple[str, str]] = {}
     for pid in folder("/proc"):
         if not pid.isdigit():
             continue
-        name = ""
+        holder = None
         for number in folder(f"/proc/{pid}/fd"):
             try:
                 target = os.readlink(at(f"/proc/{pid}/fd/{number}"))
             except OSError:
                 continue
             if target.startswith("socket:["):
-                name = name or contents(f"/proc/{pid}/comm").strip()
-                found.setdefault(target[8:-1], name)
+                holder = holder or (contents(f"/proc/{pid}/comm").strip(), unit_of(pid))
+                found.setdefault(target[8:-1], holder)
+    return found
+
+
+def socket_devices() -> dict[str, str]:
+    """Inode of a socket -> the interface that it is bound to, which /proc/net does not tell."""
+    ended = program_output(["ss", "-Hlntue"], timeout=10)
+    found: dict[str, str] = {}
+    for line in ended.stdout.splitlines() if ended.status == 0 else ():
+        fields = line.split()
+        inode = next((field[4:] for field in fields if field.startswith("ino:")), "")
+        device = fields[4].rpartition(":")[0].partition("%")[2] if len(fields) > 4 else ""
+        if inode and device:
+            found[inode] = device
     return found
 
 
 def listening_sockets() -> list[Raw]:
-    """Listening TCP and unconnected UDP sockets with their programs, each once."""
-    programs = socket_programs()
-    found: dict[tuple[str, str, int], str] = {}
+    """Listening TCP and unconnected UDP sockets: whose they are, and the interface they are bound to."""
+    holders, devices = socket_holders(), socket_devices()
+    found: set[tuple[str, str, int, str, str, str]] = set()
     for table in ("tcp", "tcp6", "udp", "udp6"):
         protocol = table[:3]
         for line in contents(f"/proc/net/{table}").splitlines()[1:]:
@@ -47,12 +76,11 @@ def listening_sockets() -> list[Raw]:
             if len(fields) < 10 or fields[3] != LISTENING[protocol]:
                 continue
             address, port = fields[1].rsplit(":", 1)
+            whose = holders.get(fields[9], ("", ""))
             key = (protocol, hex_address(address), int(port, 16))
-            found[key] = found.get(key) or programs.get(fields[9], "")
-    return [
-        {"protocol": protocol, "address": address, "port": port, "program": program}
-        for (protocol, address, port), program in sorted(found.items())
-    ]
+            found.add((*key, *whose, devices.get(fields[9], "")))
+    keys = ("protocol", "address", "port", "program", "unit", "device")
+    return [dict(zip(keys, values)) for values in sorted(found)]  # noqa: B905  # hosts may have an old Python
 
 
 def interface_of(raw: Raw) -> Raw:
