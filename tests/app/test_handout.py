@@ -64,6 +64,17 @@ def test_other_networks_get_rules_and_the_internet_none() -> None:
     assert "10250" not in text
 
 
+def test_the_rules_say_what_no_check_sees() -> None:
+    everything = router_handout(SITE).text
+    assert "Deskside cannot see the router's own rules" in everything.partition("Rules between networks")[2]
+    assert "the address that is reserved for it" in everything
+    assert "the records lead where they should" in everything
+    alone = router_handout(with_network(dhcp=None, dns=None))
+    assert "Deskside cannot see the router's own rules" in alone.text
+    assert "check network does look" not in alone.text
+    assert list(alone.to_json()["notes"]) == ["Rules between networks"]  # type: ignore[call-overload]
+
+
 def test_a_document_has_all_that_the_text_has() -> None:
     found = synology_handout(SITE, TODAY)
     document = found.to_json()

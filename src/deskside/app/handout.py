@@ -27,6 +27,8 @@ class Table:
     title: str
     head: Row
     rows: tuple[Row, ...]
+    note: str = ""
+    """A sentence that belongs to it."""
 
     @property
     def lines(self) -> Iterator[str]:
@@ -54,16 +56,25 @@ class Handout:
         lines = [self.title, "=" * len(self.title), ""]
         lines += [f"{number}. {step}" for number, step in enumerate(self.steps, 1)]
         for table in self.tables:
-            lines += ["", table.title, "", *(f"  {line}" for line in table.lines)]
+            note = ["", table.note] if table.note else []
+            lines += ["", table.title, *note, "", *(f"  {line}" for line in table.lines)]
         return "\n".join(lines) + "\n"
 
     def to_json(self) -> dict[str, object]:
-        """Steps, tables as lists of objects, and files."""
+        """Steps, tables as lists of objects, notes by the title of their table, and files."""
         tables = {
             table.title: [dict(zip(table.head, row, strict=True)) for row in table.rows]
             for table in self.tables
         }
-        return {"title": self.title, "steps": list(self.steps), "tables": tables, "files": dict(self.files)}
+        notes = {table.title: table.note for table in self.tables if table.note}
+        files = dict(self.files)
+        return {
+            "title": self.title,
+            "steps": list(self.steps),
+            "tables": tables,
+            "notes": notes,
+            "files": files,
+        }
 
 
 def reservations(site: Site) -> Table:
@@ -108,7 +119,25 @@ def rules(site: Site) -> Table:
         if Source.PEOPLE in line.sources
     )
     nothing = (("the internet", str(site.network.subnet), "nothing", "forward no port to the site"),)
-    return Table("Rules between networks", ("from", "to", "port", "what"), (*rows, *nothing))
+    head = ("from", "to", "port", "what")
+    return Table("Rules between networks", head, (*rows, *nothing), _what_is_seen(site))
+
+
+def _what_is_seen(site: Site) -> str:
+    """What of the router's settings no check sees, and which ones do show from the hosts."""
+    seen = []
+    if site.network.dhcp is not None:
+        seen.append("every host is offered the address that is reserved for it")
+        seen.append(
+            "no address of the site or of the load balancer is offered to a stranger (as far as offers "
+            "tell: nobody can ask for the range itself)"
+        )
+    if site.dns_server is not None:
+        seen.append("the records lead where they should")
+    cannot = "Deskside cannot see the router's own rules: try each from a machine in the network it is for."
+    if not seen:
+        return cannot
+    return f"{cannot} What deskside check network does look at, from the hosts: {'; '.join(seen)}."
 
 
 def router_handout(site: Site) -> Handout:
