@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 
 from deskside.identity.openldap import OPENLDAP
+from deskside.model.facts import Listener
 from deskside.model.finding import Outcome
 from deskside.model.platform import Given
 from deskside.model.query import Output, TlsFound
 from deskside.site.schema import Site
 from deskside.site.secrets import Secret
-from deskside.steps.directory import UNIT
+from deskside.steps.directory import THEIRS, UNIT
 from deskside.steps.directory_settings import settings
 from deskside.steps.judging import JUDGES, Heard
+from deskside.steps.preflight_hosts import ports
 from deskside.steps.probes import judged, probes
 
 from .sites import bad, make_hosts, make_platform, make_site
@@ -58,6 +60,34 @@ def test_somebody_elses_directory_is_left_alone() -> None:
     )
     assert "identity.on" in found[0].hint
     assert {one.outcome for one in said(Output(None, "", ""))} == {Outcome.NOT_RUN}
+
+
+def listening(port: int, program: str, unit: str = "", address: str = "0.0.0.0") -> Listener:
+    return Listener(protocol="tcp", address=address, port=port, program=program, unit=unit)
+
+
+def test_a_stranger_on_the_ports_of_the_directory_is_named_with_a_remedy() -> None:
+    strangers = (
+        listening(389, "python3", "squatter.service", "127.0.0.1"),
+        listening(636, "docker-proxy", "docker.service"),
+        listening(636, "docker-proxy", "docker.service", "::"),
+    )
+    first, second = ports(site(), make_hosts(site(), ws1={"listeners": strangers}))
+    assert first.outcome is second.outcome is Outcome.FAILED
+    wanted = "port 389 on ws1 is taken by python3 (squatter.service); the site's directory needs it"
+    assert first.message == wanted
+    assert "docker-proxy (docker.service);" in second.message
+    assert "sport = :389" in first.hint
+    assert "identity.on" in first.hint
+    assert len(list(ports(site(), make_hosts(site(), ws3={"listeners": strangers})))) == 2, "the copy"
+    assert not list(ports(site(), make_hosts(site(), ws2={"listeners": strangers}))), "none is there"
+    assert not list(ports(make_site(), make_hosts(make_site(), ws1={"listeners": strangers})))
+
+
+@pytest.mark.parametrize("unit", [UNIT, THEIRS])
+def test_our_own_slapd_is_none_and_the_systems_own_is_told_of_elsewhere(unit: str) -> None:
+    both = (listening(389, "slapd", unit), listening(636, "slapd", unit), listening(389, "slapd", unit, "::"))
+    assert not list(ports(site(), make_hosts(site(), ws1={"listeners": both})))
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,15 @@ import socket
 import struct
 from typing import cast
 
+import pytest
+
 from deskside.model.facts import Listener
 from deskside.model.finding import Outcome
 from deskside.model.query import Output
 from deskside.resources.files import File
 from deskside.site.schema import Site
 from deskside.steps import dhcp_probe, dns_probe
-from deskside.steps.names import dnsmasq_config, names, resolver
+from deskside.steps.names import UNIT, dnsmasq_config, names, resolver
 from deskside.steps.preflight_hosts import name_ports
 from deskside.steps.probes import probes
 from deskside.steps.resolving import expected_answers, names_question, wrong_answers
@@ -95,9 +97,10 @@ def test_a_second_dhcp_server_is_looked_for_until_ours_listens() -> None:
     site = served(DHCP)
     asked = [probe.host for probe in probes(site, make_platform(make_hosts(site))) if probe.check == "dhcp"]
     assert asked == ["ws1"]
-    ours = Listener(protocol="udp", address="0.0.0.0", port=67, program="dnsmasq")
-    hosts = make_hosts(site, ws1={"listeners": (ours,)})
-    assert not [probe for probe in probes(site, make_platform(hosts)) if probe.check == "dhcp"]
+    for unit, expected in ((UNIT, []), ("libvirtd.service", ["ws1"]), ("", ["ws1"])):
+        one = listening("0.0.0.0", 67, unit=unit)
+        platform = make_platform(make_hosts(site, ws1={"listeners": (one,)}))
+        assert [probe.host for probe in probes(site, platform) if probe.check == "dhcp"] == expected
 
 
 def test_a_name_server_of_somebody_else_in_the_way() -> None:
@@ -107,6 +110,48 @@ def test_a_name_server_of_somebody_else_in_the_way() -> None:
     assert not list(name_ports(site, make_hosts(site, ws1={"listeners": (stub,)})))
     (found,) = name_ports(site, make_hosts(site, ws1={"listeners": (stub, named)}))
     assert (found.outcome, "taken by named" in found.message) == (Outcome.FAILED, True)
+
+
+def listening(address: str, port: int, protocol: str = "udp", unit: str = "", device: str = "") -> Listener:
+    """A socket of a dnsmasq."""
+    return Listener(
+        protocol=protocol, address=address, port=port, program="dnsmasq", unit=unit, device=device
+    )
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        listening("0.0.0.0", 67, unit=UNIT),
+        listening("10.20.0.11", 53, unit=UNIT),
+        listening("10.20.0.11", 53, "tcp", unit=UNIT),
+        listening("0.0.0.0", 67, unit="libvirtd.service", device="virbr0"),
+        listening("192.168.122.1", 53, unit="libvirtd.service"),
+        listening("192.168.122.1", 53, "tcp", unit="libvirtd.service", device="virbr0"),
+        listening("0.0.0.0", 67, "tcp", unit="other.service"),
+    ],
+)
+def test_ours_and_those_of_virtual_networks_are_not_in_the_way(one: Listener) -> None:
+    assert not list(name_ports(served(DHCP, DNS), make_hosts(served(DHCP, DNS), ws1={"listeners": (one,)})))
+
+
+@pytest.mark.parametrize(
+    ("one", "whose"),
+    [
+        (listening("0.0.0.0", 67, unit="dnsmasq.service"), "dnsmasq (dnsmasq.service)"),
+        (listening("0.0.0.0", 67, unit="dnsmasq.service", device="eno1"), "dnsmasq (dnsmasq.service)"),
+        (listening("10.20.0.11", 53, unit="dnsmasq.service"), "dnsmasq (dnsmasq.service)"),
+        (listening("::", 53, "tcp"), "dnsmasq;"),
+        (listening("0.0.0.0", 53, "tcp", unit="a.scope", device="virbr0"), "dnsmasq (a.scope)"),
+    ],
+)
+def test_a_dnsmasq_of_somebody_elses_in_the_way_is_named(one: Listener, whose: str) -> None:
+    site = served(DHCP, DNS)
+    (found,) = name_ports(site, make_hosts(site, ws1={"listeners": (one, one)}))
+    assert found.outcome is Outcome.FAILED
+    assert f"port {one.port} on ws1 is taken by {whose}" in found.message
+    assert f"network.{'dns' if one.port == 53 else 'dhcp'}.on" in found.hint
+    assert not list(name_ports(site, make_hosts(site, ws2={"listeners": (one,)}))), "ours is on ws1"
 
 
 def answer(message: bytes, offered: str, server: str) -> bytes:

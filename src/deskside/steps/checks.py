@@ -23,7 +23,7 @@ CHECKS: Mapping[str, tuple[Check, str]] = {
     "system": (preflight_hosts.system, "every host runs a system that is supported"),
     "kubernetes": (preflight_hosts.foreign, "no host has another Kubernetes"),
     "power": (preflight_hosts.power, "every host has the processors and memory for its roles"),
-    "ports": (preflight_hosts.ports, "the ports that the cluster needs are free, or its own"),
+    "ports": (preflight_hosts.ports, "the ports that the site needs are free, or its own"),
     "names": (preflight_hosts.name_ports, "nobody answers for names or addresses where the site is to"),
     "firewall": (preflight_hosts.firewalls, "no host has a firewall of somebody else's"),
     "space": (preflight_hosts.space, "there is room for images and desks on every host"),

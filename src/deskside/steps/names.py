@@ -20,6 +20,7 @@ CONFIG = "/etc/deskside/dnsmasq.conf"
 UNIT = "deskside-names.service"
 LEASES = "/var/lib/deskside/names/leases"
 PROGRAM = "/usr/sbin/dnsmasq"
+DNS_PORT, DHCP_PORT = 53, 67
 APPS = "apps"
 """Whatever is below this name of the site leads to the address at which applications are published."""
 
@@ -55,9 +56,9 @@ def serves_names(site: Site, host: HostSpec) -> bool:
 
 
 ASKING = (Source.PEOPLE, Source.SUBNET, Source.NODES, Source.PODS)
-DHCP = Door("addresses (DHCP)", "udp", "67", (Source.ANYONE,), serves_addresses)
-DNS = Door("names (DNS)", "udp", "53", ASKING, serves_names)
-DNS_TCP = Door("names (DNS)", "tcp", "53", ASKING, serves_names)
+DHCP = Door("addresses (DHCP)", "udp", str(DHCP_PORT), (Source.ANYONE,), serves_addresses)
+DNS = Door("names (DNS)", "udp", str(DNS_PORT), ASKING, serves_names)
+DNS_TCP = Door("names (DNS)", "tcp", str(DNS_PORT), ASKING, serves_names)
 
 
 @step(needs=("baseline",), on=frozenset(Role))

@@ -5,14 +5,19 @@ A function yields what is wrong; yielding nothing means that the check has passe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from deskside.model.facts import Disk, Facts, Listener
 from deskside.model.finding import Finding
 from deskside.model.platform import Host
 from deskside.site.schema import DataDevice, Site
 from deskside.steps.baseline import KERNEL_MODULES
+from deskside.steps.directory import THEIRS as THEIR_DIRECTORY_UNIT
+from deskside.steps.directory import UNIT as DIRECTORY_UNIT
+from deskside.steps.directory import has_directory
 from deskside.steps.findings import failed, warning
+from deskside.steps.names import DHCP_PORT, DNS_PORT
+from deskside.steps.names import UNIT as NAMES_UNIT
 
 GIB = 1024**3
 SPACE_NEEDED = 4 * GIB
@@ -43,6 +48,7 @@ SERVER_PORTS = {
     10257: "kube-controller-manager",
     10259: "kube-scheduler",
 }
+DIRECTORY_PORTS = (389, 636)
 
 
 def system(site: Site, hosts: Mapping[str, Host]) -> Iterator[Finding]:
@@ -94,12 +100,33 @@ def ports(site: Site, hosts: Mapping[str, Host]) -> Iterator[Finding]:
         for listener in host.facts.listeners:
             program = wanted.get(listener.port)
             if program and not _is_ours(listener, program, host.facts):
-                taken[listener.port] = listener.program or "a program"
-        for port, program in sorted(taken.items()):
-            said = f"port {port} on {name} is taken by {program}; {wanted[port]} needs it"
-            yield failed(
-                "ports", name, said, f"look: ssh {name} sudo ss -Hlnp 'sport = :{port}'; then stop it"
-            )
+                taken[listener.port] = listener.whose
+        for port, whose in sorted(taken.items()):
+            said = f"port {port} on {name} is taken by {whose}; {wanted[port]} needs it"
+            yield failed("ports", name, said, _look(name, port))
+        if has_directory(site, host.spec):
+            yield from _directory_ports(name, host)
+
+
+def _look(name: str, port: int) -> str:
+    return f"look: ssh {name} sudo ss -Hlnp 'sport = :{port}'; then stop it"
+
+
+def _directory_ports(name: str, host: Host) -> Iterator[Finding]:
+    # Ours listens everywhere, so that any address is in its way. The system's own slapd is told of by the
+    # check of somebody else's directory.
+    ours = (DIRECTORY_UNIT, THEIR_DIRECTORY_UNIT)
+    for port in DIRECTORY_PORTS:
+        found = (item for item in host.facts.listeners if (item.protocol, item.port) == ("tcp", port))
+        if taken := _named(item for item in found if item.unit not in ours):
+            said = f"port {port} on {name} is taken by {taken}; the site's directory needs it"
+            hint = f"{_look(name, port)}, or name another host in identity.on or identity.replica"
+            yield failed("ports", name, said, hint)
+
+
+def _named(listeners: Iterable[Listener]) -> str:
+    """Whose they are, each once."""
+    return ", ".join(sorted({item.whose for item in listeners}))
 
 
 OTHER_FIREWALLS = {
@@ -125,19 +152,31 @@ def firewalls(site: Site, hosts: Mapping[str, Host]) -> Iterator[Finding]:
 
 def name_ports(site: Site, hosts: Mapping[str, Host]) -> Iterator[Finding]:
     """Somebody else answers for names or addresses where ours is to."""
-    wanted = {53: (site.network.dns, "names (DNS)"), 67: (site.network.dhcp, "addresses (DHCP)")}
-    for port, (service, what) in wanted.items():
+    network = site.network
+    for port, service, field, what in (
+        (DNS_PORT, network.dns, "dns", "names (DNS)"),
+        (DHCP_PORT, network.dhcp, "dhcp", "addresses (DHCP)"),
+    ):
         host = hosts.get(service.on or "") if service and service.provider == "dnsmasq" else None
         if host is None:
             continue
-        everywhere = (ANY_ADDRESS, "::", "*", str(host.spec.address))
-        for listener in host.facts.listeners:
-            if listener.port == port and listener.address in everywhere and listener.program != "dnsmasq":
-                program = listener.program or "a program"
-                said = f"port {port} on {host.name} is taken by {program}; the site's {what} need it"
-                hint = f"stop it, or name another host in network.{'dns' if port == 53 else 'dhcp'}.on"
-                yield failed("names", host.name, said, hint)
-                break
+        found = (item for item in host.facts.listeners if item.port == port and item.unit != NAMES_UNIT)
+        if taken := _named(item for item in found if _is_in_the_way(item, host)):
+            said = f"port {port} on {host.name} is taken by {taken}; the site's {what} need it"
+            hint = f"stop it, or name another host in network.{field}.on"
+            yield failed("names", host.name, said, hint)
+
+
+def _is_in_the_way(listener: Listener, host: Host) -> bool:
+    """Ours binds to the host's address alone: that of a virtual network has another, or a device."""
+    address = str(host.spec.address)
+    if listener.address not in (ANY_ADDRESS, "::", "*", address):
+        return False
+    if listener.protocol == "tcp":
+        # The kernel refuses ours beside one that listens everywhere, also on one device alone.
+        return listener.port != DHCP_PORT
+    card = host.facts.interface_with(address)
+    return not listener.device or card is None or listener.device == card.name
 
 
 def grown_paths(host: Host) -> tuple[str, ...]:

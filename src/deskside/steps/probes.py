@@ -29,11 +29,11 @@ from deskside.steps.directory import has_directory
 from deskside.steps.directory_settings import DATABASE
 from deskside.steps.findings import fine, not_run
 from deskside.steps.judging import JUDGES, Heard, Judge, Probe
-from deskside.steps.names import serves_addresses
+from deskside.steps.names import DHCP_PORT, serves_addresses
+from deskside.steps.names import UNIT as NAMES_UNIT
 from deskside.steps.resolving import names_question
 
 NFS_PORT = 2049
-DHCP_PORT = 67
 OFFER_SECONDS = 2.6
 """A server may look for three seconds whether anybody has the address before it offers it; we ask twice."""
 MOST_ADDRESSES = 512
@@ -135,7 +135,7 @@ def _dhcp_probes(site: Site, hosts: Mapping[str, Host]) -> Iterator[Probe]:
     """Before ours answers for the first time; from then on `check network` asks."""
     for name, host in hosts.items():
         card = host.facts.interface_with(str(host.spec.address))
-        if card and serves_addresses(site, host.spec) and not listens(host.facts, DHCP_PORT):
+        if card and serves_addresses(site, host.spec) and not hands_out_addresses(host.facts):
             question: Json = {"interface": card.name, "seconds": OFFER_SECONDS}
             yield Probe("dhcp", name, script("dhcp_probe.py", question, 20.0))
 
@@ -166,10 +166,10 @@ def _name_probes(site: Site, hosts: Mapping[str, Host]) -> Iterator[Probe]:
             yield Probe("records", name, names_question(site))
 
 
-def listens(facts: Facts, port: int) -> bool:
-    """Whether a dnsmasq listens on that UDP port."""
+def hands_out_addresses(facts: Facts) -> bool:
+    """Whether our own DHCP server runs on the host already; a dnsmasq of somebody else's does not count."""
     return any(
-        item.port == port and item.protocol == "udp" and item.program == "dnsmasq" for item in facts.listeners
+        (item.protocol, item.port, item.unit) == ("udp", DHCP_PORT, NAMES_UNIT) for item in facts.listeners
     )
 
 
