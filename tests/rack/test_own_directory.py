@@ -144,6 +144,12 @@ def test_its_layout_is_synologys_and_groups_show_on_people(own: Asked) -> None:
     assert f"memberOf: cn=ai,cn=groups,{own.base}" in mine
 
 
+def test_our_own_slapd_is_no_stranger_on_its_ports(own: Asked) -> None:
+    findings = json.loads(own.rack.deskside("check", "--json", code=None).out)
+    found = {one["check"]: one["outcome"] for one in findings if one["check"] in ("ports", "directory host")}
+    assert found == {"ports": "ok", "directory host": "ok"}
+
+
 def test_nobody_comes_without_name_or_encryption(own: Asked) -> None:
     name = f"ws1.{own.site.name}"
     plain = own.rack.run(
