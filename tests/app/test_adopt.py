@@ -8,9 +8,11 @@ from typing import cast
 
 import pytest
 
+from deskside.app import adopt
 from deskside.app.adopt import take_all_over
-from deskside.app.enter import Entered
-from deskside.errors import StepFailed
+from deskside.app.enter import Entered, Login, Wanted
+from deskside.app.workspace import Workspace
+from deskside.errors import LoginRefused, StepFailed, Unreachable
 from steps.sites import make_site
 
 DHCP = {"provider": "dnsmasq", "on": "ws2", "range": "10.20.0.100-10.20.0.150"}
@@ -39,3 +41,30 @@ async def test_the_dhcp_host_is_first_and_the_others_go_on_without_it(fails: boo
     assert done["ws1"] == ("ws1 is done",)
     assert done["ws3"] == ("ws3 is done",)
     assert isinstance(done["ws2"], StepFailed) is fails
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked"),
+    [
+        ((Unreachable("nobody listens"), Unreachable("nobody listens"), None), 3),
+        ((LoginRefused("the key"), None), 1),
+    ],
+)
+async def test_a_server_that_reads_its_settings_is_asked_again_and_a_refusal_is_final(
+    monkeypatch: pytest.MonkeyPatch, answers: tuple[Exception | None, ...], asked: int
+) -> None:
+    left = list(answers)
+
+    async def new_session(*_: object) -> str:
+        if (error := left.pop(0)) is not None:
+            raise error
+        return "in"
+
+    monkeypatch.setattr(adopt, "new_session", new_session)
+    coming = adopt._once_it_listens(cast(Workspace, None), cast(Wanted, None), Login("ops"))
+    if left[0].__class__ is LoginRefused:
+        with pytest.raises(LoginRefused):
+            await coming
+    else:
+        assert cast(str, await coming) == "in"
+    assert len(answers) - len(left) == asked

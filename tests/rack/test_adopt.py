@@ -71,13 +71,18 @@ def adopted(rack: OnRack, *words: str, code: int = 0) -> dict[str, Any]:
 
 
 async def _gets_in(rack: OnRack, user: str, **how: Any) -> bool:
-    address = rack.rack.host(HOST).address
+    address, end = rack.rack.host(HOST).address, time.monotonic() + 20
     given: dict[str, Any] = {"client_keys": None, "agent_path": None, "known_hosts": None, "config": None}
-    try:
-        async with asyncssh.connect(address, username=user, **{**given, **how}):
-            return True
-    except asyncssh.PermissionDenied:
-        return False
+    while True:
+        try:
+            async with asyncssh.connect(address, username=user, **{**given, **how}):
+                return True
+        except asyncssh.PermissionDenied:
+            return False
+        except ConnectionRefusedError:
+            # A server that reads its settings anew listens to nobody for a moment.
+            assert time.monotonic() < end, "nobody listens"
+            await asyncio.sleep(0.1)
 
 
 def by_key(rack: OnRack, user: str = "ops") -> bool:

@@ -25,7 +25,8 @@ def test_a_file_a_unit_and_an_object_are_named_and_healed(platform: OnRack) -> N
     before = platform.shell("ws2", f"stat -c '%a %u' {FILE}; cat {FILE}")
     with platform.broken("file", "ws2", FILE), platform.broken("service", "ws3", UNIT):
         platform.kubectl("scale", "deployment", "hub", "-n", "jupyterhub", "--replicas=0")
-        assert platform.changes() == {
+        # A kubelet may have seen already that its host's network is broken; then apply waits for that node.
+        assert platform.changes() - {("ws1", "nodes")} == {
             ("ws2", f"file {FILE}"),
             ("ws3", f"unit {UNIT}"),
             ("ws1", "release jupyterhub/jupyterhub"),

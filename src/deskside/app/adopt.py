@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
 
 from deskside.app.discover import dhcp_host
 from deskside.app.enter import Entered, Login, Report, Wanted, new_session
@@ -27,6 +28,9 @@ from deskside.model.platform import Host
 from deskside.model.resource import Change
 from deskside.site.schema import Site
 from deskside.steps.baseline import names
+
+RELOAD_SECONDS = 5.0
+"""Within these the SSH server is there again after it was told to read its settings."""
 
 
 async def take_over(
@@ -67,13 +71,25 @@ async def _through_the_door(workspace: Workspace, entered: Entered, login: Login
         await second.perform(door_actions(lines), title="Close SSH to all but keys", deadline=60)
     finally:
         await second.close()
-    third = await new_session(workspace, wanted, admin)
+    third = await _once_it_listens(workspace, wanted, admin)
     try:
         await _password_refused(workspace, wanted, login.user)
     except BaseException:
         await third.close()
         raise
     return third
+
+
+async def _once_it_listens(workspace: Workspace, wanted: Wanted, login: Login) -> Session:
+    """A server that reads its settings anew listens to nobody for a moment. Raises as `new_session` does."""
+    end = monotonic() + RELOAD_SECONDS
+    while True:
+        try:
+            return await new_session(workspace, wanted, login)
+        except Unreachable as error:
+            if type(error) is not Unreachable or monotonic() > end:
+                raise
+        await asyncio.sleep(0.2)
 
 
 async def _password_refused(workspace: Workspace, wanted: Wanted, user: str) -> None:
