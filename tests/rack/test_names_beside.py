@@ -10,6 +10,9 @@ from contextlib import contextmanager
 import pytest
 
 from deskside.app.own_secrets import FOLDER
+from deskside.resources.system import UNIT_DIRECTORY
+from deskside.steps.names import CONFIG, UNIT, names
+from rack.carrying import carried_out
 from rack.platforms import OnRack, needs_root
 
 pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(300)]
@@ -28,6 +31,14 @@ OF_LIBVIRT = (
 )
 # It hears every question of the network, and has no address for anybody there.
 EVERYWHERE = "--dhcp-range=192.168.99.2,192.168.99.254,255.255.255.0 --dhcp-leasefile=/run/everywhere.leases"
+WITHOUT_OURS = f"""
+systemctl disable --now {UNIT} || true
+rm -rf {UNIT_DIRECTORY}/{UNIT} {CONFIG} /var/lib/deskside/names
+for place in /etc/deskside /var/lib/deskside; do
+    [ ! -d $place ] || rmdir --ignore-fail-on-non-empty $place
+done
+systemctl daemon-reload
+"""
 PURGE = """
 export DEBIAN_FRONTEND=noninteractive
 apt-get -qq purge --auto-remove dnsmasq-base >/dev/null
@@ -69,6 +80,12 @@ def findings(rack: OnRack, code: int, check: str) -> list[dict[str, str]]:
     return [one for one in found if one["check"] == check]
 
 
+def outcomes(rack: OnRack) -> dict[str, str]:
+    """What `deskside check`, which finds nothing wrong, says of names and of other DHCP servers."""
+    found = json.loads(rack.deskside("check", "--json").out)
+    return {one["check"]: one["outcome"] for one in found if one["check"] in ("names", "dhcp")}
+
+
 def test_the_dnsmasq_of_a_virtual_network_is_in_nobodys_way(beside: OnRack) -> None:
     beside.shell(HOST, BRIDGE)
     try:
@@ -76,19 +93,24 @@ def test_the_dnsmasq_of_a_virtual_network_is_in_nobodys_way(beside: OnRack) -> N
             listening = beside.run(HOST, "ss", "-Hlntu").out
             assert "0.0.0.0%virbr0:67" in listening
             assert "192.168.122.1" in listening
-            found = json.loads(beside.deskside("check", "--json").out)
-            outcomes = {one["check"]: one["outcome"] for one in found if one["check"] in ("names", "dhcp")}
-            assert outcomes == {"names": "ok", "dhcp": "ok"}, "the network was asked for another server"
+            assert outcomes(beside) == {"names": "ok", "dhcp": "ok"}, "the network was asked for another"
+            assert carried_out(beside, HOST, names)
+            address = beside.rack.host(HOST).address
+            look = f"ss -Hlnt 'sport = :53' | grep -q '{address}:53 ' && exit"
+            beside.shell(HOST, f"for n in $(seq 100); do {look}; sleep 0.1; done; exit 1")
+            both = "systemctl show --property=NRestarts --value"
+            assert beside.shell(HOST, f"{both} {UNIT} libvirt-names.service").split() == ["0", "0"]
+            assert outcomes(beside) == {"names": "ok"}, "ours is there, and the network is asked no more"
     finally:
-        beside.shell(HOST, "ip link del virbr0")
+        beside.shell(HOST, f"ip link del virbr0; {WITHOUT_OURS}")
 
 
 def test_a_dnsmasq_that_listens_everywhere_is_named(beside: OnRack) -> None:
     with running(beside, "everywhere", f"{DNSMASQ} {EVERYWHERE}", "u :67", "t :53"):
-        names, addresses = findings(beside, 5, "names")
-        assert f"port 53 on {HOST} is taken by dnsmasq (everywhere.service)" in names["message"]
+        resolving, addresses = findings(beside, 5, "names")
+        assert f"port 53 on {HOST} is taken by dnsmasq (everywhere.service)" in resolving["message"]
         assert f"port 67 on {HOST} is taken by dnsmasq (everywhere.service)" in addresses["message"]
-        assert "network.dns.on" in names["hint"]
+        assert "network.dns.on" in resolving["hint"]
         assert "network.dhcp.on" in addresses["hint"]
         (asked,) = findings(beside, 5, "dhcp")
         assert asked["outcome"] == "ok", "the network was asked for another server"
