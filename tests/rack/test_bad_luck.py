@@ -131,10 +131,11 @@ def test_a_certificate_for_another_name_and_one_that_has_expired(bare: OnRack) -
 
 
 def test_a_wrong_base(bare: OnRack) -> None:
-    other = bare.with_site("wrong-base", ('base: "dc=t-luck', 'base: "dc=elsewhere'))
+    top = f"dc={bare.rack.name}"
+    other = bare.with_site("wrong-base", (f'base: "{top}', 'base: "dc=elsewhere'))
     refused(other.deskside("check", code=3), "identity.allow.group", "is not below the base dc=elsewhere")
     # Wrong throughout: this directory tells nobody without a password, so it is said that nothing is known.
-    other = bare.with_site("wrong-base", ("dc=t-luck", "dc=elsewhere"))
+    other = bare.with_site("wrong-base", (top, "dc=elsewhere"))
     findings = json.loads(other.deskside("check", "--json").out)
     (base,) = [one for one in findings if one["check"] == "directory base"]
     assert base["outcome"] == "warning"
@@ -276,7 +277,7 @@ def test_a_look_at_the_directory_as_an_account_of_it(bare: OnRack) -> None:
     assert well["outcome"] == "ok"
     (refusal,) = looked("bind-wrong", 5, secret="bob")
     assert "refuses the password" in refusal["message"]
-    found = looked("bind-typo", 5, ("dc=t-luck", "dc=t-lukc"))
+    found = looked("bind-typo", 5, (top, top.replace("dc=", "dc=x", 1)))
     assert any("identity.base" in one["hint"] for one in found) or "refuses" in found[0]["message"]
     (group,) = looked("bind-group", 5, ("cn=ai,cn=groups", "cn=ia,cn=groups"))
     assert group["hint"] == "identity.allow.group"

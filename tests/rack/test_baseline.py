@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
-from deskside.app.workspace import Workspace
-from deskside.catalog import make_platform
-from deskside.hosts.session import connect
-from deskside.model.artifact import Locked
-from deskside.model.facts import Facts
-from deskside.model.platform import Given
-from deskside.model.query import ReadFacts
-from deskside.model.resource import Change
-from deskside.model.step import Step
 from deskside.steps.baseline import INOTIFY, baseline, time_sync
 from deskside.steps.updates import HELD, security_updates
+from rack.carrying import carried_out
 from rack.platforms import OnRack, needs_root
 
 pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(300)]
@@ -24,37 +14,12 @@ pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(300)]
 HOST = "ws1"
 
 
-async def _carried_out(rack: OnRack, step: Step, host: str) -> int:
-    workspace = Workspace.open(rack.site_file)
-    spec = workspace.site.host(host)
-
-    async def nothing(_: Locked) -> object:
-        raise AssertionError("this step sends nothing")
-
-    keys = (workspace.site, workspace.pins, nothing)
-    async with await connect(spec, *keys, folder=workspace.folder) as session:  # type: ignore[arg-type]
-        facts = Facts.from_raw(await session.read(ReadFacts(("/", "/var"))))
-        platform = make_platform(workspace.site, workspace.train, {}, {host: facts}, Given())
-        # As the engine does it: all is planned before anything is done.
-        wanted = step.resources(workspace.site, platform, platform.hosts[host])
-        found = [await resource.plan(session) for resource in wanted]
-        changes = [change for change in found if isinstance(change, Change)]
-        for change in changes:
-            await session.perform(change.actions, title=step.title, deadline=300)
-        return len(changes)
-
-
-def carried_out(rack: OnRack, step: Step, host: str = HOST) -> int:
-    """Bring the host to what a step wants; how many changes that took."""
-    return asyncio.run(_carried_out(rack, step, host))
-
-
 @pytest.fixture(scope="module")
 def based(contacted: OnRack) -> OnRack:
     """The host with its baseline."""
     contacted.shell(HOST, f"printf '127.0.0.1 localhost\\n127.0.1.1 {HOST}\\n' > /etc/hosts")
-    carried_out(contacted, baseline)
-    assert carried_out(contacted, baseline) == 0
+    carried_out(contacted, HOST, baseline)
+    assert carried_out(contacted, HOST, baseline) == []
     return contacted
 
 
@@ -112,7 +77,7 @@ def test_f26_networkd_that_manages_everything_leaves_pod_links_alone(based: OnRa
             HOST, f"ip link del cali00f26; rm -f {EVERYTHING}; tar -xPf /root/ours.tar; rm /root/ours.tar"
         )
         based.shell(HOST, "ip address flush to 192.0.2.9; systemctl restart systemd-networkd")
-    assert carried_out(based, baseline) == 0
+    assert carried_out(based, HOST, baseline) == []
 
 
 NETWORK_MANAGER = """
@@ -133,11 +98,11 @@ def test_f26_networkmanager_lets_go_of_pod_links(based: OnRack) -> None:
     """A desktop's NetworkManager takes every link that comes up, until the baseline tells it not to."""
     try:
         based.shell(HOST, NETWORK_MANAGER)
-        assert carried_out(based, baseline) == 2, "its configuration, and a reload"
+        assert len(carried_out(based, HOST, baseline)) == 2, "its configuration, and a reload"
         free = "nmcli -t -f DEVICE,STATE device | grep -qx cali00f26:unmanaged"
         based.shell(HOST, f"timeout 20 sh -c 'until {free}; do sleep 0.1; done'")
         assert "10.42.26.1/32" in based.shell(HOST, "ip -o -4 address show dev cali00f26")
-        assert carried_out(based, baseline) == 0
+        assert carried_out(based, HOST, baseline) == []
     finally:
         based.shell(HOST, "ip link del cali00f26; apt-get -qq purge network-manager >/dev/null")
         based.shell(HOST, "rm -rf /etc/NetworkManager; rm -f /etc/resolv.conf; mv /root/resolv.conf /etc/")
@@ -180,8 +145,8 @@ rm /root/take.py /root/hold /root/first
 
 
 def test_security_updates_install_themselves_without_what_desks_stand_on(contacted: OnRack) -> None:
-    carried_out(contacted, security_updates)
-    assert carried_out(contacted, security_updates) == 0
+    carried_out(contacted, HOST, security_updates)
+    assert carried_out(contacted, HOST, security_updates) == []
     said = contacted.shell(HOST, "unattended-upgrade --dry-run --debug 2>&1 || :")
     (origins,) = [line for line in said.splitlines() if line.startswith("Allowed origins are:")]
     assert origins == "Allowed origins are: origin=Debian,codename=bookworm-security,label=Debian-Security"
@@ -198,8 +163,8 @@ def test_a_host_that_is_only_storage_has_name_time_and_updates_and_nothing_of_po
     site = contacted.with_site("store", (plain, f'mac: "{mac}", roles: [storage]'))
     contacted.shell(store, "hostnamectl set-hostname x")
     for step in (baseline, time_sync, security_updates):
-        assert carried_out(site, step, store) > 0
-        assert carried_out(site, step, store) == 0
+        assert carried_out(site, store, step)
+        assert carried_out(site, store, step) == []
     assert contacted.shell(store, "hostname -f").strip() == f"{store}.{contacted.rack.layout.domain}"
     wanted = "chrony.service apt-daily-upgrade.timer systemd-journald.service"
     assert contacted.shell(store, f"systemctl is-active {wanted}").split() == ["active"] * 3

@@ -113,6 +113,14 @@ async def test_unit_that_reloads_is_not_disturbed_and_remembers_the_reload() -> 
     assert world.ran == [("systemctl", "reload-or-restart", "thing.service")]
 
 
+async def test_unit_that_is_started_takes_up_a_drop_in_that_systemd_has_not_heard_of() -> None:
+    # What a run that died between the two actions leaves behind, of a unit that was known before.
+    world = World(units={"thing.service": UnitFound("loaded", "inactive", "enabled", 0.0, False)})
+    world.write(CONFIG.path, "a = 1\n", mtime=500.5)
+    await converge(Unit("thing.service", after=(CONFIG,)), world)
+    assert [argv[1] for argv in world.ran] == ["daemon-reload", "start"]
+
+
 async def test_unit_edited_behind_systemds_back_is_reloaded() -> None:
     world = World(units={"thing.service": running(500.0, needs_reload=True)})
     change = await converge(Unit("thing.service"), world)

@@ -192,7 +192,9 @@ class Unit:
         # would then do nothing, and a restart of what does not run is a start.
         verb = "restart" if pending else "start"
         steps = [*self._settled(unit), *self._moved(unit, verb if begin else "", again, end)]
-        if unit.needs_reload or (steps and (pending or unit.load != "loaded")):
+        # Of a unit's first drop-in systemd does not know, nor does it say that it has to be told.
+        unread = pending or unit.load != "loaded" or (begin and bool(self.after))
+        if unit.needs_reload or (steps and unread):
             steps.insert(0, ("reload systemd", systemctl("daemon-reload")))
         if not steps:
             return None
