@@ -75,6 +75,9 @@ def test_no_answer_is_not_known() -> None:
     for output in (Output(127, "", "no"), Output(None, "", ""), Output(0, "nonsense", "")):
         (found,) = look_findings(DIRECTORY, output)
         assert found.outcome is Outcome.WARNING
+    (found,) = look_findings(DIRECTORY, Output(68, "", ""))
+    assert found.outcome is Outcome.WARNING
+    assert "does not know the server's name yet" in found.message
 
 
 def test_the_password_is_in_no_argument_and_shown_nowhere() -> None:

@@ -262,9 +262,19 @@ def test_ctrl_c_finishes_what_runs_and_a_rerun_goes_on(bare: OnRack) -> None:
     assert {step.split("@")[0] for step in begun} <= {"baseline"}
 
 
-def test_a_look_at_the_directory_as_an_account_of_it(bare: OnRack) -> None:
+@pytest.fixture
+def unnamed(bare: OnRack) -> Iterator[OnRack]:
+    """The first server can ask a directory and does not know the NAS by name: nothing was applied yet."""
+    install = "apt-get -qq update && apt-get -qq install -y --no-install-recommends ldap-utils >/dev/null"
+    bare.shell("ws1", f"command -v ldapsearch >/dev/null || {{ {install}; }}")
+    bare.shell("ws1", "cp /etc/hosts /root/hosts.kept; sed -i '/ nas/d' /etc/hosts")
+    yield bare
+    bare.shell("ws1", "cat /root/hosts.kept > /etc/hosts; rm /root/hosts.kept")
+
+
+def test_a_look_at_the_directory_as_an_account_of_it(unnamed: OnRack) -> None:
+    bare = unnamed
     top = bare.rack.layout.directory_root
-    bare.shell("ws1", "command -v ldapsearch >/dev/null || apt-get -qq install -y ldap-utils >/dev/null")
 
     def looked(name: str, code: int, *changes: tuple[str, str], secret: str = "ann") -> list[dict[str, str]]:
         bind = f'  bind: {{dn: "uid=ann,cn=users,{top}", password: {{file: {secret}.secret}}}}\n'
@@ -273,6 +283,11 @@ def test_a_look_at_the_directory_as_an_account_of_it(bare: OnRack) -> None:
         found: list[dict[str, str]] = json.loads(ended.out)
         return [one for one in found if one["check"] == "directory account"]
 
+    (unknown,) = looked("bind-unknown", 0)
+    assert unknown["outcome"] == "warning"
+    assert "does not know the server's name yet" in unknown["message"]
+    nas = bare.rack.host("nas").address
+    bare.shell("ws1", f"echo {nas} nas.{bare.rack.layout.domain} nas >> /etc/hosts")
     (well,) = looked("bind-well", 0)
     assert well["outcome"] == "ok"
     (refusal,) = looked("bind-wrong", 5, secret="bob")

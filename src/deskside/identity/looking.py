@@ -18,6 +18,11 @@ from deskside.site.secrets import Secret
 MEMBERS = ("member", "uniquemember", "memberuid")
 """Attributes by which the hub finds a member of a group, in lower case."""
 REFUSED, TIMED_OUT = 49, None
+NOT_YET = {
+    127: "ldapsearch is not installed there yet, apply installs it",
+    68: "the host does not know the server's name yet, apply makes the site's names known",
+}
+"""Exit statuses of the program that looks, on a host that nothing was applied to."""
 CHECK = "directory account"
 
 
@@ -49,11 +54,7 @@ def look_findings(directory: LdapDirectory, output: Output) -> tuple[Finding, ..
     assert directory.reader is not None
     found = object_of(output)
     if found is None:
-        why = (
-            "ldapsearch is not installed there yet, apply installs it"
-            if output.status == 127
-            else "no answer"
-        )
+        why = NOT_YET.get(output.status or 0, "no answer")
         return (
             _finding(
                 Outcome.WARNING, f"whether {directory.reader} can read the directory is not known: {why}"
