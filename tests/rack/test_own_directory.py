@@ -239,8 +239,8 @@ def by_password(own: Asked, host: str, user: str, command: str) -> str:
 
 def asked_anew(own: Asked, host: str) -> None:
     """The host forgets what it knows of people, and asks the directory again."""
-    own.rack.shell(host, "systemctl stop sssd; rm -f /var/lib/sss/db/*; systemctl start sssd")
-    # It says that it has started before it answers.
+    own.rack.shell(host, "systemctl stop sssd; rm -f /var/lib/sss/db/*; systemctl start sssd sssd-ssh.socket")
+    # It says that it has started before it answers; the socket for keys comes a moment after it.
     until(
         "the copy is not asked",
         20,
