@@ -62,7 +62,7 @@ def beside(bare: OnRack) -> Iterator[OnRack]:
 
 @contextmanager
 def running(rack: OnRack, unit: str, command: str, *listens: str) -> Iterator[None]:
-    """A program in a unit of its own, from when it listens (`-u :67`) until the block ends."""
+    """A program in a unit of its own, from when it listens (`u :67`) until the block ends."""
     rack.shell(HOST, f"systemd-run --quiet --collect --unit={unit} {command}")
     try:
         for one in listens:

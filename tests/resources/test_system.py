@@ -115,10 +115,18 @@ async def test_unit_that_reloads_is_not_disturbed_and_remembers_the_reload() -> 
 
 async def test_unit_that_is_started_takes_up_a_drop_in_that_systemd_has_not_heard_of() -> None:
     # What a run that died between the two actions leaves behind, of a unit that was known before.
+    drop_in = File("/etc/systemd/system/thing.service.d/80-deskside.conf", "[Unit]\n")
+    world = World(units={"thing.service": UnitFound("loaded", "inactive", "enabled", 0.0, False)})
+    world.write(drop_in.path, "[Unit]\n", mtime=500.5)
+    await converge(Unit("thing.service", after=(drop_in,)), world)
+    assert [argv[1] for argv in world.ran] == ["daemon-reload", "start"]
+
+
+async def test_f17_systemd_is_not_reloaded_to_start_a_unit_that_it_knows() -> None:
     world = World(units={"thing.service": UnitFound("loaded", "inactive", "enabled", 0.0, False)})
     world.write(CONFIG.path, "a = 1\n", mtime=500.5)
     await converge(Unit("thing.service", after=(CONFIG,)), world)
-    assert [argv[1] for argv in world.ran] == ["daemon-reload", "start"]
+    assert [argv[1] for argv in world.ran] == ["start"]
 
 
 async def test_unit_edited_behind_systemds_back_is_reloaded() -> None:

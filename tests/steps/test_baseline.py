@@ -41,6 +41,17 @@ def resources(
     return dict(zip(subjects, found, strict=True))
 
 
+OF_EVERY_HOST = (
+    "file /etc/systemd/journald.conf.d/80-deskside.conf",
+    "unit systemd-journald.service",
+    "directory /etc/deskside",
+    "directory /opt/deskside",
+    "directory /opt/deskside/bin",
+    "directory /var/lib/deskside",
+    "directory /var/lib/deskside/staging",
+)
+
+
 def test_a_workstation() -> None:
     assert list(resources()) == [
         "hostname",
@@ -48,13 +59,7 @@ def test_a_workstation() -> None:
         "packages ca-certificates, ethtool, iproute2 and 11 more",
         "kernel modules",
         "sysctls baseline",
-        "file /etc/systemd/journald.conf.d/80-deskside.conf",
-        "unit systemd-journald.service",
-        "directory /etc/deskside",
-        "directory /opt/deskside",
-        "directory /opt/deskside/bin",
-        "directory /var/lib/deskside",
-        "directory /var/lib/deskside/staging",
+        *OF_EVERY_HOST,
     ]
 
 
@@ -74,13 +79,7 @@ def test_a_host_that_is_only_storage_gets_nothing_of_what_pods_need() -> None:
         "hostname",
         "block site in /etc/hosts",
         "packages ca-certificates, ethtool, iproute2 and 4 more",
-        "file /etc/systemd/journald.conf.d/80-deskside.conf",
-        "unit systemd-journald.service",
-        "directory /etc/deskside",
-        "directory /opt/deskside",
-        "directory /opt/deskside/bin",
-        "directory /var/lib/deskside",
-        "directory /var/lib/deskside/staging",
+        *OF_EVERY_HOST,
     ]
     text = text_of(resources(time_sync, "nas", site), "/etc/chrony/conf.d/deskside.conf")
     assert text.splitlines()[-1] == "server 10.20.0.11 iburst"

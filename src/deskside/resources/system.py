@@ -175,6 +175,10 @@ class Unit:
         stale = unit.started > 0 and any(stamp > loaded for stamp in stamps)
         return self._change(unit, pending, stale)
 
+    @property
+    def _has_drop_in(self) -> bool:
+        return any(f"/{self.name}.d/" in read.path for needed in self.after for read in needed.reads)
+
     def _pending(self, found: Sequence[PathFound]) -> bool:
         changed, rest = False, list(found)
         for needed in self.after:
@@ -192,8 +196,9 @@ class Unit:
         # would then do nothing, and a restart of what does not run is a start.
         verb = "restart" if pending else "start"
         steps = [*self._settled(unit), *self._moved(unit, verb if begin else "", again, end)]
-        # Of a unit's first drop-in systemd does not know, nor does it say that it has to be told.
-        unread = pending or unit.load != "loaded" or (begin and bool(self.after))
+        # Of a unit's first drop-in systemd does not know, nor does it say that it has to be told. Not told
+        # without need: running containers lose their GPUs by it (F17).
+        unread = pending or unit.load != "loaded" or (begin and self._has_drop_in)
         if unit.needs_reload or (steps and unread):
             steps.insert(0, ("reload systemd", systemctl("daemon-reload")))
         if not steps:
