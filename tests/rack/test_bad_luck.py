@@ -241,7 +241,8 @@ def test_ctrl_c_finishes_what_runs_and_a_rerun_goes_on(bare: OnRack) -> None:
         )
         try:
             end = time.monotonic() + PATIENCE
-            while '"text": "hostname' not in log.read_text() and "packages" not in log.read_text():
+            # The plan comes first and names everything: only an event says that work has begun.
+            while '"status": "running"' not in log.read_text():
                 assert process.poll() is None, log.read_text()
                 assert time.monotonic() < end
                 time.sleep(0.1)
