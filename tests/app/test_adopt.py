@@ -11,9 +11,9 @@ import pytest
 
 from deskside.app import adopt
 from deskside.app.adopt import take_all_over
-from deskside.app.enter import Entered, Login, Wanted
+from deskside.app.enter import Entered, Wanted
 from deskside.app.workspace import Workspace
-from deskside.errors import LoginRefused, StepFailed, Unreachable
+from deskside.errors import StepFailed, Unreachable
 from steps.sites import make_site
 
 DHCP = {"provider": "dnsmasq", "on": "ws2", "range": "10.20.0.100-10.20.0.150"}
@@ -45,26 +45,31 @@ async def test_the_dhcp_host_is_first_and_the_others_go_on_without_it(fails: boo
 
 
 @pytest.mark.parametrize(
-    ("answers", "patience", "asked"),
+    ("answers", "patience", "ends", "asked"),
     [
-        ([Unreachable("nobody listens"), Unreachable("nobody listens"), None], 5.0, 3),
-        ([Unreachable("nobody listens"), None], -1.0, 1),
-        ([LoginRefused("the key"), None], 5.0, 1),
+        ([Unreachable("nobody listens"), ["password"], []], 5.0, None, 3),
+        ([Unreachable("nobody listens"), []], -1.0, Unreachable, 1),
+        ([["password"], []], -1.0, StepFailed, 1),
     ],
 )
-async def test_a_server_that_reads_its_settings_is_asked_again_and_a_refusal_is_final(
-    monkeypatch: pytest.MonkeyPatch, answers: list[Exception | None], patience: float, asked: int
+async def test_a_server_that_reads_its_settings_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+    answers: list[Exception | list[str]],
+    patience: float,
+    ends: type[Exception] | None,
+    asked: int,
 ) -> None:
     left = list(answers)
 
-    async def new_session(*_: object) -> str:
-        if (error := left.pop(0)) is not None:
-            raise error
-        return "in"
+    async def other_ways_in(*_: object) -> list[str]:
+        answer = left.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
-    monkeypatch.setattr(adopt, "new_session", new_session)
+    monkeypatch.setattr(adopt, "_other_ways_in", other_ways_in)
     monkeypatch.setattr(adopt, "RELOAD_SECONDS", patience)
-    last = answers[asked - 1]
-    with pytest.raises(type(last)) if last is not None else nullcontext():
-        await adopt._once_it_listens(cast(Workspace, None), cast(Wanted, None), Login("ops"))
+    wanted = cast(Wanted, SimpleNamespace(spec=SimpleNamespace(name="ws1")))
+    with pytest.raises(ends) if ends is not None else nullcontext():
+        await adopt._password_refused(cast(Workspace, None), wanted, "installer")
     assert len(answers) - len(left) == asked

@@ -71,28 +71,34 @@ async def _through_the_door(workspace: Workspace, entered: Entered, login: Login
         await second.perform(door_actions(lines), title="Close SSH to all but keys", deadline=60)
     finally:
         await second.close()
-    third = await _once_it_listens(workspace, wanted, admin)
-    try:
-        await _password_refused(workspace, wanted, login.user)
-    except BaseException:
-        await third.close()
-        raise
-    return third
-
-
-async def _once_it_listens(workspace: Workspace, wanted: Wanted, login: Login) -> Session:
-    """A server that reads its settings anew listens to nobody for a moment. Raises as `new_session` does."""
-    end = monotonic() + RELOAD_SECONDS
-    while True:
-        try:
-            return await new_session(workspace, wanted, login)
-        except Unreachable as error:
-            if type(error) is not Unreachable or monotonic() > end:
-                raise
-        await asyncio.sleep(0.2)
+    # A server that was told to read its settings anew does so when it gets to it: the third connection
+    # must be let in by the new ones.
+    await _password_refused(workspace, wanted, login.user)
+    return await new_session(workspace, wanted, admin)
 
 
 async def _password_refused(workspace: Workspace, wanted: Wanted, user: str) -> None:
+    """Wait until the server offers keys alone; for a moment it may listen to nobody."""
+    end = monotonic() + RELOAD_SECONDS
+    while True:
+        try:
+            other = await _other_ways_in(workspace, wanted, user)
+        except Unreachable:
+            if monotonic() > end:
+                raise
+        else:
+            if not other:
+                return
+            if monotonic() > end:
+                raise StepFailed(
+                    f"{wanted.spec.name} still lets {user} in by {', '.join(other)}",
+                    hint="look for a Match block in /etc/ssh/sshd_config",
+                )
+        await asyncio.sleep(0.2)
+
+
+async def _other_ways_in(workspace: Workspace, wanted: Wanted, user: str) -> list[str]:
+    """The ways other than a key by which the server offers to let `user` in."""
     import asyncssh
 
     port = workspace.site.admin.port
@@ -103,11 +109,7 @@ async def _password_refused(workspace: Workspace, wanted: Wanted, user: str) -> 
             )
     except (OSError, asyncssh.Error) as error:
         raise Unreachable(f"{wanted.spec.name} does not say how it lets people in: {error}") from None
-    if other := [method for method in offered if method not in ("publickey", "none")]:
-        raise StepFailed(
-            f"{wanted.spec.name} still lets {user} in by {', '.join(other)}",
-            hint="look for a Match block in /etc/ssh/sshd_config",
-        )
+    return [method for method in offered if method not in ("publickey", "none")]
 
 
 async def _put_back(entered: Entered, report: Report) -> str:
