@@ -18,7 +18,7 @@ import pytest
 
 from deskside.app.certificates import make_authority
 from deskside.lab import nas
-from rack.platforms import PATIENCE, Ended, OnRack, assert_said_well, needs_root
+from rack.platforms import PATIENCE, Ended, OnRack, assert_said_well, needs_root, until
 
 pytestmark = [pytest.mark.rack, needs_root]
 
@@ -225,6 +225,31 @@ def test_a_person_who_says_no(bare: OnRack) -> None:
     assert_said_well(out + with_rest.decode())
     assert process.returncode == 1
     assert planned(bare.deskside("plan", "--json"))["ws1"] > 10
+
+
+def test_f7_two_people_at_once_and_one_of_them_dies(bare: OnRack, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    elsewhere = {**bare.environment, "XDG_STATE_HOME": str(tmp_path)}  # another person's machine
+    with subprocess.Popen(
+        bare.argv("apply"), env=bare.environment, stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs
+    ) as first:
+        os.close(theirs)
+        said = b""
+        while b"[y/N]" not in said:
+            said += os.read(ours, 4096)
+        second = subprocess.run(
+            bare.argv("apply", "--yes"), env=elsewhere, capture_output=True, text=True, check=False
+        )
+        assert second.returncode == 7, second
+        assert_said_well(second.stdout + second.stderr)
+        assert re.search(r"ws1 is held by \S+ on \S+: deskside apply since 20", second.stderr), second.stderr
+        assert f"process {first.pid}" in second.stderr
+        assert planned(bare.deskside("plan", "--json"))["ws1"] > 10  # who looks is not refused
+        first.kill()
+        first.wait()
+    os.close(ours)
+    free = ("flock", "--nonblock", "--shared", "/run/deskside/lease", "true")
+    until("the lease of a dead owner ends", 20, lambda: bare.run("ws1", *free, check=False).ok)
 
 
 def test_ctrl_c_finishes_what_runs_and_a_rerun_goes_on(bare: OnRack) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from deskside.app.runs import new_owner
 from deskside.steps.baseline import INOTIFY, baseline, time_sync
 from deskside.steps.updates import HELD, security_updates
-from rack.carrying import carried_out
-from rack.platforms import OnRack, needs_root
+from rack.carrying import carried_out, working_on
+from rack.platforms import OnRack, needs_root, until
 
 pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(300)]
 
@@ -169,3 +172,28 @@ def test_a_host_that_is_only_storage_has_name_time_and_updates_and_nothing_of_po
     wanted = "chrony.service apt-daily-upgrade.timer systemd-journald.service"
     assert contacted.shell(store, f"systemctl is-active {wanted}").split() == ["active"] * 3
     assert not contacted.run(store, "test", "-e", "/var/lib/deskside/containerd", check=False).ok
+
+
+def test_f9_nightly_updates_wait_while_an_apply_holds_the_host(based: OnRack) -> None:
+    carried_out(based, HOST, security_updates)
+    assert carried_out(based, HOST, security_updates) == []
+    # What the service does is not looked at here, only whether it may begin.
+    based.shell(HOST, "mkdir -p /run/systemd/system/apt-daily.service.d")
+    nothing = "[Service]\\nExecStartPre=\\nExecStart=\\nExecStart=/usr/bin/touch /run/updated\\n"
+    based.shell(HOST, f"printf '{nothing}' > /run/systemd/system/apt-daily.service.d/99-test.conf")
+    based.shell(HOST, "systemctl daemon-reload; rm -f /run/updated")
+    begin = "systemctl start apt-daily.service; test ! -e /run/updated || echo updated"
+
+    async def held() -> str:
+        async with working_on(based, HOST) as (_, session):
+            await session.hold(new_owner("apply"))
+            return await asyncio.to_thread(based.shell, HOST, begin)
+
+    try:
+        assert asyncio.run(held()) == ""
+        assert based.shell(HOST, "systemctl show -P Result apt-daily.service").strip() == "exec-condition"
+        free = ("flock", "--nonblock", "--shared", "/run/deskside/lease", "true")
+        until("the lease ends with its owner", 20, lambda: based.run(HOST, *free, check=False).ok)
+        assert based.shell(HOST, begin).strip() == "updated"
+    finally:
+        based.shell(HOST, "rm -rf /run/systemd/system/apt-daily.service.d; systemctl daemon-reload")

@@ -21,7 +21,9 @@ def test_what_is_installed_and_switched_on() -> None:
         "packages unattended-upgrades",
         f"file {PERIODIC}",
         f"file {DROP_IN}",
+        "file /etc/systemd/system/apt-daily.service.d/50-deskside.conf",
         "unit apt-daily.timer",
+        "file /etc/systemd/system/apt-daily-upgrade.service.d/50-deskside.conf",
         "unit apt-daily-upgrade.timer",
     ]
 

@@ -22,6 +22,7 @@ from deskside.model.query import ReadFacts
 from deskside.site.schema import Site
 
 if TYPE_CHECKING:
+    from deskside.hosts.lease import Owner
     from deskside.hosts.session import Session
     from deskside.store.store import Store
 
@@ -47,13 +48,18 @@ def fact_paths(site: Site) -> tuple[str, ...]:
 
 @asynccontextmanager
 async def prepared(
-    workspace: Workspace, store: Store, report: Report, *, settle: bool = False, write_lock: bool = False
+    workspace: Workspace,
+    store: Store,
+    report: Report,
+    *,
+    owner: Owner | None = None,
+    write_lock: bool = False,
 ) -> AsyncIterator[Prepared]:
     """Connections, facts and the platform; the connections are closed at the end.
 
-    `settle` waits for what an interrupted command left running on hosts; `write_lock` also writes what was
-    locked for the first time. Raises Unreachable when no host answers, CheckFailed for an unknown operating
-    system, SiteError for the lock.
+    With an `owner` the hosts are held for it, and what an interrupted command left running on them is waited
+    for; `write_lock` also writes what was locked for the first time. Raises Unreachable when no host answers,
+    Locked when another run holds one, CheckFailed for an unknown operating system, SiteError for the lock.
     """
     from deskside.hosts.session import open_sessions
 
@@ -64,12 +70,13 @@ async def prepared(
     needs.settle()
     wanted = wanted_artifacts(site, workspace.train)
     opened = await open_sessions(
-        site, workspace.pins, store.file, report, folder=workspace.folder, bootstrap=settle
+        site, workspace.pins, store.file, report, folder=workspace.folder, bootstrap=owner is not None
     )
     silent: dict[str, DesksideError] = dict(opened.unreachable)
     locking = asyncio.ensure_future(store.resolve(site.train, wanted, report, write=write_lock))
     try:
-        if settle:
+        if owner is not None:
+            await opened.hold(owner)
             await asyncio.gather(*(session.settle() for session in opened.sessions.values()))
         facts = await _facts(site, opened.sessions, silent)
         if not facts:

@@ -13,6 +13,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from deskside.app.checks import SILENT, look_around
 from deskside.app.prepare import Prepared, Report, prepared
@@ -21,13 +22,16 @@ from deskside.catalog import steps_for
 from deskside.engine.approval import Approval
 from deskside.engine.executor import execute
 from deskside.engine.graph import Graph, make_graph
-from deskside.engine.journal import Journal
+from deskside.engine.journal import Journal, make_run_id
 from deskside.engine.outcome import RunResult
 from deskside.engine.planner import Plan, make_plan
 from deskside.errors import CheckFailed, DesksideError, Locked
 from deskside.model.event import Listener, RunEnded, RunStarted
 from deskside.model.finding import Finding
 from deskside.store.store import Store
+
+if TYPE_CHECKING:
+    from deskside.hosts.lease import Owner
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Proposal:
     findings: tuple[Finding, ...]
     graph: Graph
     plan: Plan
+    run: str = ""
+    """Id of the run for which the hosts are held."""
 
     @property
     def refusal(self) -> DesksideError | None:
@@ -62,20 +68,25 @@ class Proposal:
 
 @asynccontextmanager
 async def proposed(
-    workspace: Workspace, store: Store, report: Report, *, settle: bool = False, write_lock: bool = False
+    workspace: Workspace,
+    store: Store,
+    report: Report,
+    *,
+    owner: Owner | None = None,
+    write_lock: bool = False,
 ) -> AsyncIterator[Proposal]:
-    """Look at every host and plan. With `settle`, waits first for what an interrupted run left running.
+    """Look at every host and plan. With an `owner`, the hosts are held for it (see `prepared`).
 
     Raises what `prepared` raises, and DesksideError for steps that do not fit together.
     """
-    async with prepared(workspace, store, report, settle=settle, write_lock=write_lock) as found:
+    async with prepared(workspace, store, report, owner=owner, write_lock=write_lock) as found:
         graph = make_graph(steps_for(found.platform), found.platform)
         # Both ask in the same turns, so that checks cost no round trip of their own.
         plan, findings = await asyncio.gather(
             make_plan(graph, workspace.site, found.platform, found.sessions),
             look_around(workspace, found),
         )
-        yield Proposal(workspace, found, findings, graph, plan)
+        yield Proposal(workspace, found, findings, graph, plan, owner.run if owner else "")
 
 
 async def carry_out(
@@ -83,7 +94,7 @@ async def carry_out(
 ) -> RunResult:
     """Make it so. Raises Locked when another run of this site goes on; a failed node is in the result."""
     workspace, found = proposal.workspace, proposal.prepared
-    with only_run(workspace), Journal(workspace.state) as journal:
+    with only_run(workspace), Journal(workspace.state, proposal.run) as journal:
         return await execute(
             proposal.graph,
             workspace.site,
@@ -95,6 +106,13 @@ async def carry_out(
             cancel=cancel,
             command=command,
         )
+
+
+def new_owner(command: str) -> Owner:
+    """Who holds the hosts for a run that begins now."""
+    from deskside.hosts.lease import Owner
+
+    return Owner(make_run_id(), command)
 
 
 def record_nothing(workspace: Workspace, command: str) -> None:

@@ -137,14 +137,14 @@ def apply(ctx: click.Context, as_json: bool, verbose: bool, yes: bool, allow: st
       deskside apply
       deskside apply --yes --allow reboot
     """
-    from deskside.app.runs import proposed, record_nothing
+    from deskside.app.runs import new_owner, proposed, record_nothing
 
     workspace = open_workspace(ctx)
     allowed = _allowed(allow)
 
     async def work() -> DesksideError | None:
         store = make_store(workspace)
-        async with proposed(workspace, store, say, settle=True, write_lock=True) as proposal:
+        async with proposed(workspace, store, say, owner=new_owner("apply"), write_lock=True) as proposal:
             _show(proposal, as_json=as_json, verbose=verbose, next_command="")
             if (refusal := proposal.refusal) is not None:
                 return refusal

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, strftime
@@ -17,6 +18,7 @@ from typing import Self, TypeAlias
 from deskside.errors import Busy, StepFailed, Unreachable
 from deskside.hosts import remote
 from deskside.hosts.asking import Asking, Raw
+from deskside.hosts.lease import Lease, Owner, locked_by
 from deskside.hosts.pins import Pins
 from deskside.hosts.ssh import Link, Lost, Target
 from deskside.model.action import Action, ActionResult
@@ -46,6 +48,7 @@ class Session(Asking):
         super().__init__(link.target.name)
         self._link, self._fetch, self._report = link, fetch, report
         self._sending: dict[str, asyncio.Lock] = {}
+        self._lease: Lease | None = None
         self.writes = 0
         """Runs that changed, or may have changed, the host."""
 
@@ -65,7 +68,14 @@ class Session(Asking):
     async def close(self) -> None:
         """Hang up; questions that wait are given up, detached runs go on."""
         self.give_up_asking()
+        if self._lease is not None:
+            await self._lease.release()
         await self._link.close()
+
+    async def hold(self, owner: Owner) -> None:
+        """Be the only one to change this host until closed (F7). Raises Locked, Unreachable."""
+        self._lease = Lease(self._link, owner)
+        await self._lease.take()
 
     async def answers_to(self, queries: Sequence[Raw]) -> Sequence[Raw]:
         """One script for all questions; asked again once when the connection is cut."""
@@ -101,13 +111,19 @@ class Session(Asking):
     ) -> tuple[ActionResult, ...]:
         """Carry out actions in order in one detached run, which ends by `deadline` (seconds).
 
-        The run outlives the connection and is joined again. Raises StepFailed, Busy or Unreachable.
+        The run outlives the connection and is joined again. Raises StepFailed, Busy or Unreachable; Locked,
+        before anything is done, when another run holds the host.
         """
+        if self._lease is not None:
+            self._lease.check()
         self.writes += 1
         run = f"{strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
-        payload = {"mode": "perform", "run": run, "title": title, "deadline": deadline}
+        lease = self._lease.owner.run if self._lease is not None else ""
+        payload = {"mode": "perform", "run": run, "title": title, "deadline": deadline, "lease": lease}
         whole = remote.request({**payload, "actions": [action.wire() for action in actions]}, acting=True)
         answer = await self._joined(whole, remote.request({**payload, "rejoin": True}, acting=True), deadline)
+        if isinstance(holder := answer.get("held"), dict):
+            raise locked_by(holder, self.name)
         if "refused" in answer:
             raise StepFailed(f"{title} on {self.name} could not start: {answer['refused']}")
         result = answer.get("result")
@@ -221,9 +237,25 @@ class Opened:
     sessions: Mapping[str, Session]
     unreachable: Mapping[str, Unreachable] = field(default_factory=dict)
 
+    async def hold(self, owner: Owner) -> None:
+        """Be the only one to change these hosts until they are closed (F7). Raises Locked.
+
+        The first one is taken before the others, so that of two who begin at once one goes on. A host that is
+        lost meanwhile is not waited for.
+        """
+        sessions = list(self.sessions.values())
+        for session in sessions[:1]:
+            await _held(session, owner)
+        await asyncio.gather(*(_held(session, owner) for session in sessions[1:]))
+
     async def close(self) -> None:
         """Hang up everywhere."""
         await asyncio.gather(*(session.close() for session in self.sessions.values()))
+
+
+async def _held(session: Session, owner: Owner) -> None:
+    with suppress(Unreachable):  # the next question to it says so
+        await session.hold(owner)
 
 
 async def connect(

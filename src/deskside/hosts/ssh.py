@@ -7,18 +7,18 @@ that nothing is known (`Lost`), never that all went well (F3).
 from __future__ import annotations
 
 import asyncio
-import json
 import shlex
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from deskside.errors import LoginRefused, PythonMissing, StepFailed, Unreachable
 from deskside.hosts import remote
 from deskside.hosts.client_keys import other_keys, private_keys
 from deskside.hosts.pins import Pins, scan_host_key
+from deskside.hosts.wire import Listener, lines_of
 from deskside.site.secrets import Secret
 
 if TYPE_CHECKING:
@@ -32,15 +32,11 @@ CONNECT_SECONDS = 10.0
 LOGIN_SECONDS = 30.0
 BACK_OFF = (0.3, 0.8, 2.0, 4.0)
 """Seconds before each further try, when a server hangs up before it says who it is (MaxStartups, F5)."""
-MESSAGES = (b'{"progress"', b'{"started"', b'{"wanted"')
-"""How lines begin that come before the answer."""
 INSTALL_PYTHON = (
     "apt-get -qy update && apt-get -qy -o DPkg::Lock::Timeout=300 --no-install-recommends install python3"
 )
 INSTALL_SECONDS = 600.0
 NOT_FOUND = 127
-
-Listener: TypeAlias = Callable[[Mapping[str, object]], None]
 
 
 class Lost(Exception):
@@ -278,7 +274,7 @@ class Link:
                     process.stdin.write(self._first_line + request)
                     if feed is None:
                         process.stdin.write_eof()
-                rest = await _lines(process, listen, feed)
+                rest = await lines_of(process, listen, feed)
                 errors = (await process.stderr.read()).decode("utf-8", "replace")
                 await process.wait_closed()
                 return rest, errors, process.exit_status
@@ -367,25 +363,3 @@ async def _ran(
         return await connection.run(command, input=stdin, check=False, timeout=timeout)
     except (OSError, asyncssh.Error) as error:
         raise Lost(str(error) or type(error).__name__) from None
-
-
-async def _lines(
-    process: asyncssh.SSHClientProcess[bytes], listen: Listener | None, feed: AsyncIterator[bytes] | None
-) -> bytes:
-    """Hand messages on as they come; what is no message is the answer with its end marker."""
-    rest, partial = bytearray(), b""
-    while data := await process.stdout.read(1 << 16):
-        *lines, partial = (partial + data).split(b"\n")
-        for line in lines:
-            if not line.startswith(MESSAGES):
-                rest += line + b"\n"
-                continue
-            message = json.loads(line)
-            if feed is not None and "wanted" in message:
-                async for block in feed:
-                    process.stdin.write(block)
-                    await process.stdin.drain()
-                process.stdin.write_eof()
-            elif listen is not None:
-                listen(message)
-    return bytes(rest)

@@ -13,9 +13,11 @@ from deskside.model.resource import Resource
 from deskside.model.step import step
 from deskside.resources.files import File
 from deskside.resources.packages import Packages
-from deskside.resources.system import Unit
+from deskside.resources.system import UNIT_DIRECTORY, Unit
 from deskside.site.schema import Role, Site
 
+LEASE = "/run/deskside/lease"
+"""Locked by whoever applies (`hosts/remote/lease.py`)."""
 HELD = (
     # Kernels: the driver's module is built for the one that runs, and modules of the old one vanish.
     *("linux-image", "linux-headers", "linux-modules", "linux-generic", "linux-signed"),
@@ -28,7 +30,12 @@ HELD = (
 """How names of packages begin (regular expressions) that are never upgraded by themselves."""
 PERIODIC = "/etc/apt/apt.conf.d/20auto-upgrades"
 DROP_IN = "/etc/apt/apt.conf.d/52deskside"
-TIMERS = ("apt-daily.timer", "apt-daily-upgrade.timer")
+SERVICES = ("apt-daily", "apt-daily-upgrade")
+PAUSED = (
+    "# Written by Deskside: not while an apply holds this host. A run that dies holds nothing any more.\n"
+    "[Service]\n"
+    f"ExecCondition=/bin/sh -c '[ ! -e {LEASE} ] || exec flock --nonblock --shared {LEASE} true'\n"
+)
 
 
 @step(needs=("baseline",), on=frozenset(Role))
@@ -37,8 +44,10 @@ def security_updates(site: Site, platform: Platform, host: Host) -> Iterator[Res
     yield Packages(host.os.packages["upgrades"])
     yield File(PERIODIC, periodic_text())
     yield File(DROP_IN, drop_in_text(host.os))
-    for timer in TIMERS:
-        yield Unit(timer)
+    for service in SERVICES:
+        paused = File(f"{UNIT_DIRECTORY}/{service}.service.d/50-deskside.conf", PAUSED)
+        yield paused
+        yield Unit(f"{service}.timer", after=(paused,))
 
 
 def periodic_text() -> str:

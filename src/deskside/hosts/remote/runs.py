@@ -34,6 +34,7 @@ from deskside.hosts.remote.core import (
     text_of,
 )
 from deskside.hosts.remote.files import Clock
+from deskside.hosts.remote.lease import lease_mode, lease_of_other
 from deskside.hosts.remote.reading import MODES
 
 RUNS = "/run/deskside/runs"
@@ -147,6 +148,11 @@ def perform_mode(payload: Mapping[str, object]) -> None:
             finish({"absent": True})
             return
         watch(run, deadline)
+        return
+    owner = text_of(payload, "lease")
+    other = lease_of_other(owner) if owner else {}
+    if other:
+        finish({"held": other})
         return
     os.makedirs(at(RUNS), mode=0o700, exist_ok=True)
     os.chmod(at("/run/deskside"), 0o700)
@@ -299,4 +305,4 @@ def settle_mode(payload: Mapping[str, object]) -> None:
         sleep(0.3)
 
 
-MODES.update({"perform": perform_mode, "receive": receive_mode, "settle": settle_mode})
+MODES.update({"perform": perform_mode, "receive": receive_mode, "settle": settle_mode, "lease": lease_mode})
