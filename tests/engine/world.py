@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
+from deskside.engine.agreement import Agreement
 from deskside.engine.approval import Approval
 from deskside.engine.executor import execute
 from deskside.engine.graph import Graph, make_graph
@@ -265,6 +266,7 @@ class World:
         journal: Recorder | None = None,
         listener: Callable[[Event], None] | None = None,
         cancel: asyncio.Event | None = None,
+        agreement: Agreement | None = None,
     ) -> RunResult:
         return await execute(
             self.graph,
@@ -275,6 +277,7 @@ class World:
             journal=journal or Recording(),
             listener=listener or (lambda event: None),
             cancel=cancel or asyncio.Event(),
+            agreement=agreement,
         )
 
 

@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 
+from deskside.engine.agreement import Agreement
 from deskside.engine.approval import Approval
 from deskside.engine.graph import GraphNode
 from deskside.engine.planner import NodePlan, as_failure
@@ -46,6 +47,8 @@ class NodeWork:
     """Tells what is being done or waited for."""
     keep: Callable[[object], None]
     """Keeps what the step gives."""
+    agreement: Agreement | None = None
+    """Where a saved plan is carried out: what it approves, whatever `approval` allows."""
     made: int = 0
     """Changes that were made so far."""
     _ends: float = field(default=0.0, init=False)
@@ -116,12 +119,18 @@ class NodeWork:
         return changes
 
     def _refuse_unapproved(self, changes: Sequence[Change]) -> None:
+        how = "went no further" if self.made else "was not begun"
+        if self.agreement and (moved := self.agreement.refused(self.node, changes)):
+            raise self._failed(
+                f"{how}: {moved.subject}: {moved.reason}",
+                hint=f"see what moved, and approve it: {self.agreement.again}",
+            )
         refused = self.approval.refused(changes)
         if refused:
-            raise StepFailed(
-                f"{self.node.step.title} on {self.host.name} was not begun: {refused[0].subject} "
-                f"({refused[0].summary}) costs a {refused[0].disruption.word}, which was not approved",
-                hint=f"approve it: deskside apply {self.approval.flag_for(refused)}",
+            raise self._failed(
+                f"{how}: {refused[0].subject} ({refused[0].summary}) costs a "
+                f"{refused[0].disruption.word}, which was not approved",
+                hint=f"approve it: {self.approval.command} {self.approval.flag_for(refused)}",
             )
 
     def _refuse_repeated(self, changes: Sequence[Change], acted: set[str]) -> None:
@@ -153,6 +162,8 @@ class NodeWork:
         return waited
 
     async def _act(self, changes: Sequence[Change]) -> None:
+        if self.agreement:
+            self.agreement.began(self.node)
         for artifact in {sent.sha256: sent for change in changes for sent in change.sends}.values():
             self.report(f"sending {artifact.name} {artifact.artifact.version}")
             await self.host.send(artifact)

@@ -14,6 +14,8 @@ class Approval:
 
     allowed: frozenset[Disruption] = frozenset({Disruption.NONE, Disruption.RESTART})
     """By default what `--yes` approves."""
+    command: str = "deskside apply"
+    """What is run to approve more."""
 
     @classmethod
     def of(cls, *allowed: Disruption) -> Approval:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from deskside.engine.acting import NodeWork
+from deskside.engine.agreement import Agreement
 from deskside.engine.approval import Approval
 from deskside.engine.graph import Graph, GraphNode
 from deskside.engine.journal import Recorder
@@ -35,14 +36,19 @@ async def execute(
     listener: Listener,
     cancel: asyncio.Event,
     command: str = "apply",
+    agreement: Agreement | None = None,
 ) -> RunResult:
     """Bring every node of the graph to its desired state and say how each ended.
+
+    With an `agreement`, a change that a saved plan did not approve stops its node as well.
 
     Setting `cancel` stops the run gently: nothing new begins, and what has begun is finished. Cancelling the
     task itself leaves at once; what runs on the hosts then ends there by itself. Raises nothing but
     cancellation: errors are in the result, and `RunResult.error` is what a command ends with.
     """
-    return await _Run(graph, site, platform, hosts, approval, journal, listener, cancel).run(command)
+    return await _Run(graph, site, platform, hosts, approval, journal, listener, cancel, agreement).run(
+        command
+    )
 
 
 @dataclass
@@ -55,6 +61,7 @@ class _Run:
     journal: Recorder
     listener: Listener
     cancel: asyncio.Event
+    agreement: Agreement | None
 
     def __post_init__(self) -> None:
         self.results = Results()
@@ -116,6 +123,7 @@ class _Run:
             cancel=self.cancel,
             report=partial(self._tell_progress, host),
             keep=partial(self.results.keep, node),
+            agreement=self.agreement,
         )
         self.running.add(host)
         self._tell(_event(_result(node, NodeStatus.RUNNING)))

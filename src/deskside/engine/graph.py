@@ -67,6 +67,17 @@ class Graph:
         """Nodes of a step, in site order."""
         return tuple(node for node in self.nodes if node.step.name == step)
 
+    def ancestors(self, node_id: str) -> frozenset[str]:
+        """Ids of all nodes that this one waits for, directly or not."""
+        found: set[str] = set()
+        left = [*self.needs[node_id]]
+        while left:
+            need = left.pop()
+            if need not in found:
+                found.add(need)
+                left += self.needs[need]
+        return frozenset(found)
+
     def descendants(self, node_id: str) -> frozenset[str]:
         """Ids of all nodes that wait for this one, directly or not."""
         found = {node_id}
