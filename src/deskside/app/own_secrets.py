@@ -1,4 +1,4 @@
-"""What a directory of the site's own is made with, beside the site file: authority, certificates, passwords.
+"""Secrets that are made beside the site file: a directory's authority and passwords, the key of saved plans.
 
 Made once, when they are first needed, and found again at every plan. Lost, they cannot be had back: the hosts
 keep only what each of them needs. Nothing here writes to a host, and no secret is quoted.
@@ -22,6 +22,7 @@ from deskside.site.secrets import Secret, SecretSource
 FOLDER = "site-secrets"
 AUTHORITY, AUTHORITY_KEY = "authority.pem", "authority.key"
 READER, REPLICATOR = "reader.secret", "replicator.secret"
+PLAN_KEY = "plan.key"
 RENEWED_DAYS = 60
 """A certificate with less than this left is made again."""
 IGNORED = "# Secrets: not for a repository.\n*\n"
@@ -39,17 +40,31 @@ class OwnSecrets:
 def own_secrets(site: Site, folder: Path) -> OwnSecrets:
     """Read them, and make what is not there yet; `folder` is the site file's. Raises SiteError."""
     place = folder / FOLDER
+    with _held(place):
+        authority = _authority(site, place)
+        hosts = [name for name in (site.identity.on, site.identity.replica) if name]
+        return OwnSecrets(
+            authority.decode("ascii"),
+            _password(place, READER),
+            OwnDirectory(_password(place, REPLICATOR), {name: _leaf(site, name, place) for name in hosts}),
+        )
+
+
+def plan_key(folder: Path, *, make: bool = False) -> Secret | None:
+    """The key of saved plans; None where there is none yet and none is to be made. Raises SiteError."""
+    place = folder / FOLDER
+    if not make and not (place / PLAN_KEY).exists():
+        return None
+    with _held(place):
+        return _password(place, PLAN_KEY)
+
+
+@contextmanager
+def _held(place: Path) -> Iterator[None]:
+    """Hold the folder, made where it is not there. Raises SiteError for what the system refuses."""
     try:
-        with _held(place):
-            authority = _authority(site, place)
-            hosts = [name for name in (site.identity.on, site.identity.replica) if name]
-            return OwnSecrets(
-                authority.decode("ascii"),
-                _password(place, READER),
-                OwnDirectory(
-                    _password(place, REPLICATOR), {name: _leaf(site, name, place) for name in hosts}
-                ),
-            )
+        with _alone(place):
+            yield
     except OSError as error:
         raise SiteError(
             f"{error.filename or place} cannot be used: {error.strerror or error}",
@@ -58,7 +73,7 @@ def own_secrets(site: Site, folder: Path) -> OwnSecrets:
 
 
 @contextmanager
-def _held(place: Path) -> Iterator[None]:
+def _alone(place: Path) -> Iterator[None]:
     """One process at a time: two that make an authority at once would not trust each other's."""
     place.mkdir(mode=0o700, exist_ok=True)
     handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

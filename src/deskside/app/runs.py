@@ -19,6 +19,7 @@ from deskside.app.checks import SILENT, look_around
 from deskside.app.prepare import Prepared, Report, prepared
 from deskside.app.workspace import Workspace
 from deskside.catalog import steps_for
+from deskside.engine.agreement import Agreement
 from deskside.engine.approval import Approval
 from deskside.engine.executor import execute
 from deskside.engine.graph import Graph, make_graph
@@ -90,7 +91,11 @@ async def proposed(
 
 
 async def carry_out(
-    proposal: Proposal, approval: Approval, command: str, listener: Listener, cancel: asyncio.Event
+    proposal: Proposal,
+    approval: Approval,
+    listener: Listener,
+    cancel: asyncio.Event,
+    agreement: Agreement | None = None,
 ) -> RunResult:
     """Make it so. Raises Locked when another run of this site goes on; a failed node is in the result."""
     workspace, found = proposal.workspace, proposal.prepared
@@ -104,7 +109,7 @@ async def carry_out(
             journal=journal,
             listener=listener,
             cancel=cancel,
-            command=command,
+            agreement=agreement,
         )
 
 

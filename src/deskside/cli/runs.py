@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict
+import shlex
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -24,11 +26,14 @@ from deskside.errors import CheckFailed, DesksideError, UsageError
 if TYPE_CHECKING:
     from deskside.app.runs import Proposal
     from deskside.app.workspace import Workspace
+    from deskside.engine.agreement import Agreement
     from deskside.engine.approval import Approval
     from deskside.engine.outcome import RunResult
     from deskside.engine.planner import Plan
+    from deskside.model.resource import Disruption
 
 SOMETHING_TO_DO = 10
+PLAN_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -92,16 +97,22 @@ def _check_network(workspace: Workspace, as_json: bool) -> None:
 @verbose
 @click.option("--exit-code", is_flag=True, help=f"Exit {SOMETHING_TO_DO} when there is something to do.")
 @click.option("--graph", type=click.Choice(["text", "dot"]), help="Show the steps instead, asking no host.")
+@click.option("--out", type=PLAN_FILE, help="Keep the plan in this file, for `deskside apply FILE`.")
 @click.pass_context
-def plan(ctx: click.Context, as_json: bool, verbose: bool, exit_code: bool, graph: str | None) -> None:
+def plan(
+    ctx: click.Context, *, as_json: bool, verbose: bool, exit_code: bool, graph: str | None, out: Path | None
+) -> None:
     """Show what would change, per host, and what it would disturb. Writes nothing to any host.
 
     \b
     Examples:
       deskside plan
+      deskside plan --out lab.plan
       deskside plan --exit-code && echo in step
       deskside plan --graph dot | dot -Tsvg > steps.svg
     """
+    if graph is not None and out is not None:
+        raise UsageError("--graph asks no host, so there is no plan to keep with --out")
     workspace = open_workspace(ctx)
     if graph is not None:
         from deskside.app.outline import outline
@@ -113,8 +124,10 @@ def plan(ctx: click.Context, as_json: bool, verbose: bool, exit_code: bool, grap
 
     async def look() -> tuple[Plan, DesksideError | None]:
         async with proposed(workspace, make_store(workspace), say, write_lock=True) as proposal:
-            _show(proposal, as_json=as_json, verbose=verbose)
-            return proposal.plan, proposal.silent_error or _plan_error(proposal.plan)
+            next_command = f"deskside apply{_named(out)}"
+            _show(proposal, as_json=as_json, verbose=verbose, next_command=next_command)
+            error = proposal.silent_error or _plan_error(proposal.plan)
+            return proposal.plan, error if out is None else _kept(proposal, out)
 
     shown, error = run(look())
     if error:
@@ -123,83 +136,120 @@ def plan(ctx: click.Context, as_json: bool, verbose: bool, exit_code: bool, grap
         ctx.exit(SOMETHING_TO_DO)
 
 
+def _kept(proposal: Proposal, out: Path) -> DesksideError | None:
+    from deskside.app.plan_file import save, unfit
+
+    if error := unfit(proposal):
+        click.echo(f"The plan was not written to {out}: it cannot be made whole.", err=True)
+        return error
+    save(proposal, out)
+    click.echo(f"The plan is in {out}.", err=True)
+    return None
+
+
 @click.command()
+@click.argument("plan_file", metavar="[PLAN]", type=PLAN_FILE, required=False)
 @as_json
 @verbose
 @click.option("--yes", is_flag=True, help="Do not ask; approves what costs nothing, and restarts.")
 @click.option("--allow", metavar="COSTS", default="", help="Also approve drain, reboot (comma-separated).")
 @click.pass_context
-def apply(ctx: click.Context, as_json: bool, verbose: bool, yes: bool, allow: str) -> None:
+def apply(
+    ctx: click.Context, *, plan_file: Path | None, as_json: bool, verbose: bool, yes: bool, allow: str
+) -> None:
     """Make it so. Shows the plan and asks once; safe to stop, to kill and to repeat.
+
+    With a PLAN that `deskside plan --out` wrote, only what stands in it is done. A step on a host where
+    something moved since, so that it would do something else or cost more, fails; the rest goes on.
 
     \b
     Examples:
       deskside apply
       deskside apply --yes --allow reboot
+      deskside apply lab.plan
     """
+    from deskside.app.plan_file import agreement, kept
     from deskside.app.runs import new_owner, proposed, record_nothing
 
     workspace = open_workspace(ctx)
-    allowed = _allowed(allow)
+    allowed = _allowed(allow, plan_file)
+    saved = kept(workspace, plan_file) if plan_file else None
 
     async def work() -> DesksideError | None:
         store = make_store(workspace)
         async with proposed(workspace, store, say, owner=new_owner("apply"), write_lock=True) as proposal:
-            _show(proposal, as_json=as_json, verbose=verbose, next_command="")
+            agreed = agreement(proposal, saved, plan_file) if saved and plan_file else None
+            _show(proposal, as_json=as_json, verbose=verbose, next_command="", agreed=agreed)
             if (refusal := proposal.refusal) is not None:
                 return refusal
             if proposal.plan.empty:
                 if proposal.silent_error is None:
                     record_nothing(workspace, "apply")
                 return proposal.silent_error
-            approval = allowed if yes else _ask(proposal.plan)
-            result = await _carried_out(proposal, approval, as_json=as_json, verbose=verbose)
+            approval = allowed if yes else _ask((saved or proposal.plan).disruption, plan_file)
+            result = await _carried_out(proposal, approval, agreed, as_json=as_json, verbose=verbose)
             return result.error or proposal.silent_error
 
     if error := run(work()):
         raise error
 
 
-async def _carried_out(proposal: Proposal, approval: Approval, *, as_json: bool, verbose: bool) -> RunResult:
+async def _carried_out(
+    proposal: Proposal, approval: Approval, agreed: Agreement | None, *, as_json: bool, verbose: bool
+) -> RunResult:
     from deskside.app.runs import carry_out
     from deskside.ui import make_listener
     from deskside.ui.summary import summary_text
 
     stopped = asyncio.Event()
     with make_listener(as_json=as_json, verbose=verbose) as listener, stop_on_signal(stopped, listener.tell):
-        result = await carry_out(proposal, approval, "apply", listener, stopped)
+        result = await carry_out(proposal, approval, listener, stopped, agreed)
     if not as_json:
-        click.echo(summary_text(result), nl=False)
+        again = agreed.again if agreed and agreed.moved else approval.command
+        click.echo(summary_text(result, again_command=again), nl=False)
     return result
 
 
-def _show(proposal: Proposal, *, as_json: bool, verbose: bool, next_command: str = "deskside apply") -> None:
+def _show(
+    proposal: Proposal,
+    *,
+    as_json: bool,
+    verbose: bool,
+    next_command: str,
+    agreed: Agreement | None = None,
+) -> None:
     from deskside.ui.findings import findings_text
-    from deskside.ui.plan_text import plan_text
+    from deskside.ui.plan_text import moved_text, plan_text
 
     if as_json:
         findings = [asdict(finding) for finding in proposal.findings]
-        click.echo(json.dumps({"plan": proposal.plan.to_json(), "findings": findings}))
+        moved = {"moved": [asdict(item) for item in agreed.moved]} if agreed else {}
+        click.echo(json.dumps({"plan": proposal.plan.to_json(), "findings": findings, **moved}))
         return
     loud = [finding for finding in proposal.findings if finding.outcome != "ok"]
     if loud:
         click.echo(findings_text(loud), nl=False)
     click.echo(plan_text(proposal.plan, verbose=verbose, next_command=next_command), nl=False)
+    if agreed:
+        click.echo(moved_text(agreed), nl=False)
 
 
-def _ask(plan: Plan) -> Approval:
+def _ask(most: Disruption, plan_file: Path | None) -> Approval:
     from deskside.engine.approval import Approval
 
+    command = f"deskside apply{_named(plan_file)}"
     if not on_terminal():
-        raise UsageError(
-            "there is no terminal to ask on", hint="read the plan, then run: deskside apply --yes"
-        )
+        raise UsageError("there is no terminal to ask on", hint=f"read the plan, then run: {command} --yes")
     if not click.confirm("Make these changes?", default=False, err=True):
         raise DesksideError("declined; nothing was changed")
-    return Approval.up_to(plan.disruption)
+    return replace(Approval.up_to(most), command=command)
 
 
-def _allowed(text: str) -> Approval:
+def _named(plan_file: Path | None) -> str:
+    return f" {shlex.quote(str(plan_file))}" if plan_file else ""
+
+
+def _allowed(text: str, plan_file: Path | None) -> Approval:
     from deskside.engine.approval import Approval
     from deskside.model.resource import Disruption
 
@@ -207,7 +257,8 @@ def _allowed(text: str) -> Approval:
     words = [word.strip() for word in text.split(",") if word.strip()]
     if unknown := [word for word in words if word not in costs]:
         raise UsageError(f"--allow {','.join(unknown)}: costs are {', '.join(costs)}")
-    return Approval.of(*(costs[word] for word in words))
+    allowed = Approval.of(*(costs[word] for word in words))
+    return replace(allowed, command=f"deskside apply{_named(plan_file)}")
 
 
 def _plan_error(plan: Plan) -> DesksideError | None:

@@ -20,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deskside.engine.planner import NodePlan, Plan
 from deskside.errors import FileError
+from deskside.model.action import Action
+from deskside.model.query import Json
 from deskside.model.resource import Change, Disruption
 from deskside.site.secrets import Secret
 
@@ -141,11 +143,21 @@ def change_digest(node: str, change: Change, key: Secret) -> str:
         "subject": change.subject,
         "summary": change.summary,
         "diff": change.diff,
-        "actions": [action.wire() for action in change.actions],
-        "confirm": [action.wire() for action in change.confirm],
+        "actions": [_done(action, for_one_run=change.result is not None) for action in change.actions],
+        "confirm": [_done(action) for action in change.confirm],
         "sends": [locked.sha256 for locked in change.sends],
     }
     return _keyed(key, "change", done)
+
+
+def _done(action: Action, *, for_one_run: bool = False) -> dict[str, Json]:
+    """What an action does; a secret that is made anew by every plan (a ticket to join) is none to compare."""
+    wire = action.wire()
+    if not for_one_run:
+        return wire
+    return {
+        name: value for name, value in wire.items() if not isinstance(getattr(action, name, None), Secret)
+    }
 
 
 def key_name(key: Secret) -> str:

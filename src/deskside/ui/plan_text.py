@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from deskside.engine.agreement import Agreement
 from deskside.engine.planner import NodePlan, Plan
 from deskside.model.action import (
     Action,
@@ -45,6 +46,24 @@ def plan_text(
     if next_command and (plan.changes or plan.deferred):
         lines.append(_next(plan, next_command))
     return "\n".join(lines) + "\n"
+
+
+def moved_text(agreement: Agreement, *, style: Style | None = None) -> str:
+    """Which plan is carried out, and what of the hosts moved since; ends with a newline."""
+    style = style_of() if style is None else style
+    saved, moved = agreement.saved, agreement.moved
+    left = ": nothing is left to do" if agreement.found.empty else ""
+    lines = [f"Approved in the plan of {_moment(saved.made)}: {count(saved.changes, 'change')}{left}."]
+    if moved:
+        nodes = len({item.node for item in moved})
+        lines.append(style.bad(f"Moved since, so {count(nodes, 'step')} will fail, and what needs them:"))
+        lines += [f"  {item.node}: {clean(item.subject)}: {clean(item.reason)}" for item in moved]
+        lines.append(f"To see it and approve it: {agreement.again}")
+    return "\n".join(lines) + "\n"
+
+
+def _moment(made: str) -> str:
+    return clean(made.replace("T", " ").removesuffix("Z")) + " UTC"
 
 
 def sign(change: Change) -> str:
