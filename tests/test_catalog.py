@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -27,18 +24,14 @@ from deskside.engine.planner import NodePlan, make_node_plan, make_plan
 from deskside.engine.results import Results
 from deskside.errors import CheckFailed, SiteError
 from deskside.hosts.fake import FakeHost, bare_facts
-from deskside.model.artifact import Kind, Locked
+from deskside.model.artifact import Kind
 from deskside.model.facts import Facts
 from deskside.model.platform import AddOn, Given, Platform
-from deskside.model.query import Output, ReadFacts
+from deskside.model.query import ReadFacts
 from deskside.model.step import Step
-from deskside.resources import firewall
-from deskside.resources.artifacts import CTR
-from deskside.resources.mounts import ask_mount_point, mount_point
-from deskside.resources.objects import identity
-from deskside.resources.release import KUBECTL
 from deskside.site.load import load
 from deskside.site.trains import load_train
+from teaching import teach_cluster, teach_host_steps, teach_mount_points
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((ROOT / "docs/examples").glob("*.yaml"))
@@ -152,82 +145,6 @@ async def test_every_step_plans_on_bare_hosts_and_writes_nothing() -> None:
     assert path.read_text() == text
 
 
-def teach_containerd(host: FakeHost, lock: Mapping[str, Locked]) -> None:
-    """Let `ctr` import archives and list images with their labels, once containerd runs."""
-    images: dict[str, str] = {}
-    running = "deskside-containerd.service"
-
-    def listed(fake: FakeHost, argv: tuple[str, ...], given: str) -> Output:
-        if fake.units.answer(running)["active"] != "active":
-            return Output(1, "", "no such socket")
-        lines = [f"{name} type digest size platforms {labels}" for name, labels in images.items()]
-        return Output(0, "\n".join(["REF TYPE DIGEST SIZE PLATFORMS LABELS", *lines]), "")
-
-    def imported(fake: FakeHost, argv: tuple[str, ...], given: str) -> Output:
-        digest = argv[-1].rpartition("/")[2]
-        assert fake.files.exists(argv[-1]), "imported before it was sent"
-        labels = ",".join(argv[place + 1] for place, word in enumerate(argv) if word == "--label")
-        for locked in lock.values():
-            if locked.sha256 == digest:
-                images.update(dict.fromkeys(locked.references, labels))
-        return Output(0, "", "")
-
-    host.answer(*CTR, "images", "ls", says=listed)
-    host.effect(*CTR, "images", "import", does=imported)
-
-
-def teach_mount_points(host: FakeHost) -> None:
-    """Let the host keep which folders are immutable."""
-    asked, guarded = ask_mount_point("").argv[:-1], mount_point("").argv[:-1]
-    immutable: set[str] = set()
-
-    def guard(fake: FakeHost, argv: tuple[str, ...], given: str) -> Output:
-        immutable.add(argv[-1])
-        return Output(0, "", "")
-
-    def look(fake: FakeHost, argv: tuple[str, ...], given: str) -> Output:
-        return Output(0, f"----i---- {argv[-1]}" if argv[-1] in immutable else "absent", "")
-
-    host.answer(*asked, says=look)
-    host.effect(*guarded, does=guard)
-
-
-def teach_firewall(host: FakeHost) -> None:
-    """Let the host try rules, and keep them."""
-
-    def keep(fake: FakeHost, argv: tuple[str, ...], given: str) -> Output:
-        content = fake.files.answer_path(firewall.TRIAL, True, False)["content"]
-        fake.files.put(firewall.RULES, base64.b64decode(str(content)).decode())
-        fake.answer(firewall.PROGRAM, "look", says=firewall.IN_STEP)
-        return Output(0, "", "")
-
-    host.answer(firewall.PROGRAM, "look", says="differs")
-    host.effect(firewall.PROGRAM, "try")
-    host.effect(firewall.PROGRAM, "keep", does=keep)
-
-
-def teach_cluster(host: FakeHost) -> None:
-    """Let the host serve a cluster that answers, and keeps the objects that are applied."""
-    objects: dict[str, object] = {}
-    for path in ("/etc/kubernetes/admin.conf", KUBECTL[0], "/opt/deskside/bin/helm"):
-        host.files.put(path, "", 0o755)
-
-    def asked(fake: FakeHost, argv: tuple[str, ...], given: str) -> Output:
-        if argv[len(KUBECTL) :][:2] == ("get", "secret"):
-            name, namespace = argv[len(KUBECTL) + 2], argv[argv.index("-n") + 1]
-            return Output(0, "\n".join(fake.cluster.secrets.get((namespace, name), {})), "")
-        wanted = [identity(item) for item in json.loads(given)["items"]] if given else []
-        found = [objects[name] for name in wanted if name in objects]
-        return Output(0, json.dumps({"kind": "List", "items": found}), "")
-
-    def applied(fake: FakeHost, argv: tuple[str, ...], given: str) -> Output:
-        objects.update({identity(item): item for item in json.loads(given)["items"]})
-        return Output(0, "", "")
-
-    host.answer(*KUBECTL, says=asked)
-    host.effect(*KUBECTL, "apply", does=applied)
-
-
 async def carried_out(found: Site, name: str) -> dict[str, NodePlan]:
     """Make every change of a step on every host, in plan order; returns what a second plan says."""
     graph, platform = await found.graph(), await found.platform()
@@ -253,12 +170,7 @@ async def carried_out(found: Site, name: str) -> dict[str, NodePlan]:
 async def test_a_second_plan_of_every_host_step_is_empty(name: str) -> None:
     found = Site()
     for host in found.hosts.values():
-        teach_containerd(host, found.lock)
-        teach_mount_points(host)
-        teach_firewall(host)
-        host.effect("/usr/sbin/dnsmasq", "--test")
-        for unit in ("systemd-networkd.service", "systemd-journald.service"):
-            host.files.put(f"/usr/lib/systemd/system/{unit}", "[Install]\nWantedBy=multi-user.target\n")
+        teach_host_steps(host, found.lock)
         if name != "container_runtime":
             host.files.put("/etc/systemd/system/deskside-containerd.service", "")
             host.units.systemctl(("start", "deskside-containerd.service"))

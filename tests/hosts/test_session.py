@@ -7,10 +7,13 @@ import os
 from collections.abc import AsyncIterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import asyncssh
 import pytest
 
 from deskside.errors import PythonMissing, StepFailed, Unreachable
+from deskside.hosts import ssh
 from deskside.hosts.pins import HostKey, host_key, scan_host_key
 from deskside.hosts.session import Session
 from deskside.hosts.ssh import Link, Lost
@@ -247,6 +250,30 @@ async def test_f5_a_reset_before_the_banner_is_tried_again(loopback: Loopback) -
     loopback.hang_up_first = 2
     async with await session_on(loopback) as session:
         assert (await session.read(ReadPath("/etc"))).kind == "directory"
+
+
+async def test_f5_where_few_sessions_are_allowed_what_runs_is_waited_for(
+    loopback: Loopback, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = asyncssh.connection.SSHServerConnection._process_session_open
+
+    def strict(connection: Any, packet: Any) -> Any:
+        if any(not one.is_closing() for one in connection._channels.values()):
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, "MaxSessions")
+        return opened(connection, packet)
+
+    monkeypatch.setattr(asyncssh.connection.SSHServerConnection, "_process_session_open", strict)
+    monkeypatch.setattr(ssh, "BACK_OFF", ())
+    wait = RunCommand(("sh", "-c", f"until [ -e {loopback.root}/etc/go ]; do sleep 0.02; done"))
+    running = asyncio.create_task(session.perform((wait,), title="Wait", deadline=30))
+    while not (loopback.root / "run/deskside/runs").exists():
+        await asyncio.sleep(0.01)
+    asked = [asyncio.create_task(session.read(ReadPath(path))) for path in ("/etc", "/opt")]
+    await asyncio.wait(asked, timeout=0.3)
+    assert not any(question.done() for question in asked)
+    (loopback.root / "etc/go").touch()
+    assert [found.kind for found in await asyncio.gather(*asked)] == ["directory", "directory"]
+    await running
 
 
 async def test_refused_sudo_and_missing_python_say_what_to_do(loopback: Loopback, session: Session) -> None:

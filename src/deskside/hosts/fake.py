@@ -28,10 +28,7 @@ Wire: TypeAlias = Mapping[str, Json]
 Program: TypeAlias = Callable[["FakeHost", tuple[str, ...], str], Output]
 """What a program does: (host, argv, standard input) -> what it prints."""
 
-UNIT = (
-    "[Unit]\nDescription={name}\n[Service]\nExecStart=/usr/sbin/{name}\n"
-    "[Install]\nWantedBy=multi-user.target\n"
-)
+UNIT = "[Unit]\nDescription={name}\n[Service]\nExecStart=/bin/{name}\n[Install]\nWantedBy=multi-user.target\n"
 
 
 @dataclass
@@ -163,13 +160,7 @@ class FakeHost(Asking):
     async def answers_to(self, queries: Sequence[Raw]) -> Sequence[Raw]:
         """Every question by itself."""
         self.round_trips += 1
-        return [self._answered(query) for query in queries]
-
-    def _answered(self, query: Raw) -> Raw:
-        try:
-            return {"ok": getattr(self, f"_query_{query['op']}")(query)}
-        except Refused as error:
-            return {"error": str(error)}
+        return [self.answer_of(query) for query in queries]
 
     def _query_path(self, query: Wire) -> dict[str, Json]:
         return self.files.answer_path(str(query["path"]), bool(query["content"]), bool(query["digest"]))
@@ -264,17 +255,27 @@ class FakeHost(Asking):
         self.writes += 1
         results: list[ActionResult] = []
         for action in actions:
-            self.files.now += 0.1
-            wire = action.wire()
             try:
-                said = getattr(self, f"_do_{wire['op']}")(wire)
+                results.append(self.carry_out(action.wire()))
             except Refused as error:
                 kind = Busy if str(error).startswith("the package lock is held") else StepFailed
                 raise kind(f"{title} on {self.name}: {error}") from None
-            self.done.append(wire)
-            found = said if isinstance(said, Output) else Output(0, "", "")
-            results.append(ActionResult(found.status, found.stdout, found.stderr, 0.1))
         return tuple(results)
+
+    def carry_out(self, wire: dict[str, Json]) -> ActionResult:
+        """Carry out one action, as it travels. Raises Refused."""
+        self.files.now += 0.1
+        said = getattr(self, f"_do_{wire['op']}")(wire)
+        self.done.append(wire)
+        found = said if isinstance(said, Output) else Output(0, "", "")
+        return ActionResult(found.status, found.stdout, found.stderr, 0.1)
+
+    def answer_of(self, query: Raw) -> Raw:
+        """The answer to one question, as it travels."""
+        try:
+            return {"ok": getattr(self, f"_query_{query['op']}")(query)}
+        except Refused as error:
+            return {"error": str(error)}
 
     def _do_write_file(self, action: Wire) -> None:
         content = base64.b64decode(str(action["content"]))

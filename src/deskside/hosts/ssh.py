@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 CHANNELS = 8
 """At most so many at once on a connection: servers stop at ten (F5)."""
-KEEPALIVE = (5, 3)
-"""Seconds between questions, and how many may stay unanswered (F4)."""
+KEEPALIVE = (3, 3)
+"""Seconds between questions, and how many may stay unanswered: silence is noticed in four times that (F4)."""
 CONNECT_SECONDS = 10.0
 LOGIN_SECONDS = 30.0
 BACK_OFF = (0.3, 0.8, 2.0, 4.0)
@@ -91,6 +91,8 @@ class Link:
         self._connection: asyncssh.SSHClientConnection | None = None
         self._opening = asyncio.Lock()
         self._channels = asyncio.Semaphore(CHANNELS)
+        self._passing: set[asyncio.Future[None]] = set()
+        """Of the channels that are open and will end by themselves: done when they have."""
         self._command = launcher(target.user)
         self._first_line = b""
 
@@ -240,15 +242,21 @@ class Link:
             return str((await _ran(self._connection, f"sh -c {shlex.quote(command)}")).stdout)
 
     async def converse(
-        self, request: bytes, listen: Listener | None = None, feed: AsyncIterator[bytes] | None = None
+        self,
+        request: bytes,
+        listen: Listener | None = None,
+        feed: AsyncIterator[bytes] | None = None,
+        *,
+        standing: bool = False,
     ) -> Mapping[str, object]:
         """Send a request of `remote.request`; the answer. With `feed`, its bytes follow a `wanted` message.
 
-        Raises Lost, LoginRefused (by sudo), PythonMissing, Unreachable or StepFailed (the program broke).
+        A `standing` conversation ends when we want it to: nobody waits for its channel. Raises Lost,
+        LoginRefused (by sudo), PythonMissing, Unreachable or StepFailed (the program broke).
         """
         async with self._channels:
             self.round_trips += 1
-            output, errors, status = await self._exchange(request, listen, feed)
+            output, errors, status = await self._exchange(request, listen, feed, standing)
         if status in (None, -1, remote.CUT_SHORT):
             raise Lost("the connection ended before the answer")
         if status == remote.NO_PYTHON:
@@ -262,12 +270,15 @@ class Link:
         return answer
 
     async def _exchange(
-        self, request: bytes, listen: Listener | None, feed: AsyncIterator[bytes] | None
+        self, request: bytes, listen: Listener | None, feed: AsyncIterator[bytes] | None, standing: bool
     ) -> tuple[bytes, str, int | None]:
         import asyncssh
 
         try:
             process = await self._process()
+            ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            if not standing:
+                self._passing.add(ended)
             try:
                 # A launcher that ends at once reads nothing; its status says why.
                 with suppress(BrokenPipeError):
@@ -280,23 +291,28 @@ class Link:
                 return rest, errors, process.exit_status
             finally:
                 process.close()
+                self._passing.discard(ended)
+                ended.set_result(None)
         except (OSError, asyncssh.Error, asyncssh.BreakReceived) as error:
             raise Lost(str(error) or type(error).__name__) from None
 
     async def _process(self) -> asyncssh.SSHClientProcess[bytes]:
         import asyncssh
 
-        for pause in (*BACK_OFF, None):
+        pauses = [*BACK_OFF]
+        while True:
             if self._connection is None:
                 raise Lost("there is no connection")
             try:
                 return await self._connection.create_process(self._command, encoding=None)
             except asyncssh.ChannelOpenError as error:
-                # A server that allows fewer sessions than we open (MaxSessions).
-                if pause is None or self._connection.is_closed():
+                # A server that allows fewer sessions than we open (MaxSessions, F5): one of ours has to end.
+                if self._connection.is_closed() or not (pauses or self._passing):
                     raise Lost(f"the host opens no further session: {error}") from None
-                await asyncio.sleep(pause)
-        raise AssertionError("unreachable")
+            if self._passing:
+                await asyncio.wait(set(self._passing), return_when=asyncio.FIRST_COMPLETED)
+            else:
+                await asyncio.sleep(pauses.pop(0))
 
     def _program_failed(self, status: int | None, errors: str) -> Exception:
         target, said = self.target, _last_line(errors)

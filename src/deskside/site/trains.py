@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from deskside.errors import SiteError
+from deskside.site.plain import read_plain
 
 NAME = r"[0-9]{4}-[0-9]{2}(-[a-z0-9]+)*"
 
@@ -177,7 +178,7 @@ def load_train(name: str) -> Train:
 def read_train(text: str, source: str) -> Train:
     """A train from the text of its file; `source` is what errors call it. Raises SiteError."""
     try:
-        content = yaml.safe_load(text)
+        content = read_plain(text)
         if isinstance(content, dict) and content.get("extends"):
             content = _extended(content, source)
         train = Train.model_validate(content)

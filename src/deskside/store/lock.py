@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deskside.errors import Problem, SiteError
 from deskside.model.artifact import Artifact, Kind, Locked
+from deskside.site.plain import read_plain
 
 LOCK_NAME = "deskside.lock"
 _HEADING = (
@@ -53,7 +54,7 @@ def read_lock(path: Path) -> Mapping[str, Locked]:
     if not path.exists():
         return {}
     try:
-        found = _File.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        found = _File.model_validate(read_plain(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise SiteError(
             f"{path} cannot be read: {error}", hint=f"restore {path.name}, or delete it"
