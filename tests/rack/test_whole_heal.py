@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,30 @@ def test_a_file_a_unit_and_an_object_are_named_and_healed(platform: OnRack) -> N
         assert replicas(platform) == 1
         platform.deskside("plan", "--exit-code")
     assert platform.changes() == set()
+
+
+def test_a_saved_plan_holds_where_nothing_moved_and_nowhere_else(platform: OnRack, tmp_path: Path) -> None:
+    kept = tmp_path / "lab.plan"
+    before = {name: platform.shell(name, f"cat {FILE}") for name in ("ws2", "ws3")}
+    for name in before:
+        platform.shell(name, f"echo '# somebody was here' >> {FILE}")
+    said = platform.deskside("plan", "--out", str(kept))
+    assert f"deskside apply {kept}" in said.out
+    assert kept.stat().st_mode & 0o777 == 0o600
+    # Somebody goes on meanwhile: what would be lost is not what was shown.
+    platform.shell("ws3", f"echo '# and left a note' >> {FILE}")
+    ended = platform.deskside("apply", str(kept), "--yes", code=6)
+    assert f"pod_network@ws3: file {FILE}" in ended.out
+    assert '"write (1 line differs)" was approved, now it is "write (2 lines differ)"' in ended.err
+    assert f"deskside plan --out {kept}" in ended.out + ended.err
+    assert platform.shell("ws2", f"cat {FILE}") == before["ws2"]
+    assert platform.shell("ws3", f"cat {FILE}").endswith("# somebody was here\n# and left a note\n")
+    platform.deskside("plan", "--out", str(kept))
+    platform.deskside("apply", str(kept), "--yes")
+    assert platform.shell("ws3", f"cat {FILE}") == before["ws3"]
+    assert platform.changes() == set()
+    kept.write_text(kept.read_text().replace("somebody", "nobody"))
+    assert "was changed after Deskside wrote it" in platform.deskside("apply", str(kept), code=2).err
 
 
 def test_a_worker_without_the_nas_writes_nothing_to_its_own_disk(platform: OnRack) -> None:
