@@ -102,6 +102,7 @@ def test_a_plan_that_is_not_whole_is_not_kept(
     ran = deskside("-f", site, "plan", "--out", "lab.plan")
     assert ran.status == 4
     assert "The plan was not written to lab.plan" in ran.err
+    assert "deskside apply" not in ran.out + ran.err
     assert not Path("lab.plan").exists()
 
 

@@ -380,7 +380,8 @@ def watch(world: World) -> list[tuple[str, Change]]:
             made.extend((node.id, change) for change in found if isinstance(change, Change))
             return await _perform(actions, title=title, deadline=deadline)
 
-        host.perform = watched  # type: ignore[method-assign]
+        # Looks at what is planned just before it is done, then does it.
+        setattr(host, "perform", watched)  # noqa: B010  (a method cannot be assigned by its type)
     return made
 
 

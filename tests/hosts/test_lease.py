@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -60,22 +61,35 @@ async def test_f7_a_dead_owner_is_taken_over_without_a_word(loopback: Loopback) 
     first._lease._keeping.cancel()  # a dead process does not connect again
     loopback.cut()
     async with await session_on(loopback) as second:
-        await taken(second.hold(BOB), lambda: second.hold(BOB))
+        await taken(lambda: second.hold(BOB))
         await second.perform([RunCommand(("true",))], title="Work", deadline=30)
     await first.close()
 
 
-async def taken(first: object, again: object) -> None:
+async def taken(hold: Callable[[], Awaitable[None]]) -> None:
     """The server hears of a broken cable a moment later."""
-    attempt = first
     async with asyncio.timeout(60):
         while True:
             try:
-                await attempt  # type: ignore[misc]
-                return
+                return await hold()
             except Locked:
                 await asyncio.sleep(0.02)
-                attempt = again()  # type: ignore[operator]
+
+
+async def test_f7_what_a_killed_holder_wrote_names_nobody_while_somebody_looks(loopback: Loopback) -> None:
+    gone = await asyncio.create_subprocess_exec("true")
+    await gone.wait()
+    place = loopback.root / "run/deskside/lease"
+    place.parent.mkdir(mode=0o700)
+    place.write_text(json.dumps({"run": "run-a", "user": "ann", "pid": gone.pid}))
+    async with await session_on(loopback) as session:
+        with place.open() as looking:
+            fcntl.flock(looking, fcntl.LOCK_SH)
+            holding = asyncio.create_task(session.hold(BOB))
+            await asyncio.wait((holding,), timeout=0.5)
+            assert not holding.done()
+        await holding
+        assert json.loads(place.read_text())["run"] == BOB.run
 
 
 async def test_f7_a_cut_owner_holds_on_over_its_next_connection(
@@ -122,7 +136,7 @@ async def test_f7_an_owner_that_slept_changes_nothing_once_another_has_begun(
     async with await session_on(loopback) as sleeper, await session_on(loopback) as other:
         await sleeper.hold(ANN)
         monkeypatch.setattr(lease, "SILENCE", 30.0)
-        await taken(other.hold(BOB), lambda: other.hold(BOB))
+        await taken(lambda: other.hold(BOB))
         mark = loopback.root / "tmp/mark"
         with pytest.raises(Locked, match="bob on tower"):
             await sleeper.perform([RunCommand(("touch", str(mark)))], title="Work", deadline=30)

@@ -7,34 +7,33 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-
-import asyncssh  # noqa: F401  (here, so that no controller has to import it)
+from unittest.mock import patch
 
 from deskside import cli
 from deskside.app import runs
 from deskside.catalog import all_oses, all_steps, directory_of
 from deskside.engine.journal import Journal
 from deskside.hosts import remote
-from deskside.lab import source as _recipes  # noqa: F401
 from deskside.model.event import Event, NodeChanged, RunEnded, RunStarted
 from deskside.site.trains import load_train
-from deskside.store import upstream as _upstream  # noqa: F401
-from deskside.ui import make_listener  # noqa: F401
 
 from .world import host_steps
 
 
 def _warm() -> None:
     """Do once what every controller would do again before it connects."""
+    for late in ("asyncssh", "deskside.lab.source", "deskside.store.upstream", "deskside.ui"):
+        importlib.import_module(late)
     for acting in (True, False):
         remote.program(acting=acting)
     all_steps()
@@ -115,14 +114,14 @@ def _control(
         os.dup2(file.fileno(), 2)
     os.close(0)
     os.open(os.devnull, os.O_RDONLY)
-    setattr(runs, "steps_for", lambda _platform: host_steps(steps))  # noqa: B010
-    if death is not None:
-        _die_at(death)
     sys.argv = ["deskside", *words]
-    cli.main()
+    chosen = patch.object(runs, "steps_for", lambda _platform: host_steps(steps))
+    with chosen, patch.object(Journal, "__call__", _deadly(death) if death else Journal.__call__):
+        cli.main()
 
 
-def _die_at(death: Death) -> None:
+def _deadly(death: Death) -> Callable[[Journal, Event], None]:
+    """How a journal is written by one who dies there."""
     write, seen = Journal.__call__, 0
 
     def counted(journal: Journal, event: Event) -> None:
@@ -136,4 +135,4 @@ def _die_at(death: Death) -> None:
         if here:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    setattr(Journal, "__call__", counted)  # noqa: B010
+    return counted

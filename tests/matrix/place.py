@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,24 +28,23 @@ PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
-class Undisturbed:
-    """A run from bare hosts that nobody disturbed."""
-
-    steps: Sequence[str]
-    state: str
-    done: dict[str, int]
-    boundaries: int
-    """Of its journal."""
-    seconds: float
-    """From the first login to the end."""
-
-
-@dataclass(frozen=True)
 class Now:
     """What hosts have come to."""
 
     state: str
     done: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A run from bare hosts that nobody disturbed."""
+
+    steps: Sequence[str]
+    end: Now
+    boundaries: int
+    """Of its journal."""
+    seconds: float
+    """From the first login to the end."""
 
 
 @dataclass
@@ -71,17 +70,18 @@ class Place:
         shutil.rmtree(self.folder / "state", ignore_errors=True)
         self.output.write_text("")
 
-    async def run(self, *words: str, death: Death | None = None, kill_after: float | None = None) -> int:
-        """The status of a command, by default `apply --yes`; killed so many seconds after its first login."""
-        words = ("-f", str(self.site), *(words or ("apply", "--yes")))
+    async def run(
+        self, *, death: Death | None = None, until: Coroutine[object, object, object] | None = None
+    ) -> int:
+        """The status of `apply --yes`, which is killed once `until` is over."""
+        words = ("-f", str(self.site), "apply", "--yes")
         self.servers.began.clear()
         process = self.nursery.start(words, environment(self.folder), self.output, self.steps, death)
         end = asyncio.ensure_future(ended(process))
-        if kill_after is not None:
-            began = asyncio.ensure_future(self.servers.began.wait())
-            await asyncio.wait((began, end), return_when=asyncio.FIRST_COMPLETED)
-            began.cancel()
-            await asyncio.wait((end,), timeout=kill_after)
+        if until is not None:
+            over = asyncio.ensure_future(until)
+            await asyncio.wait((over, end), timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+            over.cancel()
             if not end.done():
                 process.kill()
         try:
@@ -91,6 +91,11 @@ class Place:
             process.kill()
             await end
             raise AssertionError(f"a controller hangs: {words}\n{self.output.read_text()}") from None
+
+    async def after(self, seconds: float) -> None:
+        """So long after the next login."""
+        await self.servers.began.wait()
+        await asyncio.sleep(seconds)
 
     async def settled(self) -> None:
         """Wait until the hosts have ended what they began."""
@@ -113,8 +118,7 @@ class Place:
         (journal,) = (self.folder / "state").rglob("journal.jsonl")
         marks = ('{"event": "RunStarted"', '{"event": "RunEnded"', '{"event": "NodeChanged"')
         boundaries = sum(line.startswith(marks) for line in journal.read_text().splitlines())
-        now = self.now()
-        return Undisturbed(steps, now.state, now.done, boundaries, seconds)
+        return Undisturbed(steps, self.now(), boundaries, seconds)
 
     def now(self) -> Now:
         """How the hosts are."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import asyncssh
 
 from deskside.hosts import remote
-from deskside.hosts.fake import FakeHost
+from deskside.hosts.fake import STAGING, STORE, FakeHost
 from deskside.hosts.fake_files import Refused
 from deskside.hosts.pins import Pins, host_key
 from deskside.model.query import Json
@@ -27,7 +27,6 @@ ACTION_SECONDS = 0.0005
 """What an action takes: long enough for a death to strike within a run."""
 pause = asyncio.sleep
 """How an action passes its time."""
-STAGING, STORE = "/var/lib/deskside/staging", "/opt/deskside/store"
 
 
 @dataclass
@@ -49,6 +48,8 @@ class Served:
     lease: Mapping[str, object] | None = None
     received: list[str] = field(default_factory=list)
     """Digests of the files that came whole."""
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once a run has begun."""
     refused: list[str] = field(default_factory=list)
     """What nobody taught the host."""
 
@@ -116,6 +117,7 @@ class Served:
             assert isinstance(actions, list)
             title = str(payload["title"])
             self.runs[name] = Run(title, asyncio.create_task(self._carried_out(actions)))
+            self.begun.set()
             _say(process, {"started": name})
         _say(process, {"progress": self.runs[name].title})
         return {"result": await asyncio.shield(self.runs[name].work)}
@@ -176,7 +178,6 @@ class Servers:
         self.port = 0
         self.key = folder / "id"
         self.pins = folder / "known_hosts"
-        self.logins = 0
         self.began = asyncio.Event()
         """Set at every login."""
         self.connections: set[asyncssh.SSHServerConnection] = set()
@@ -230,7 +231,6 @@ class Servers:
                 servers.connections.discard(self.conn)
 
             def auth_completed(self) -> None:
-                servers.logins += 1
                 servers.began.set()
 
         return await asyncssh.create_server(

@@ -16,6 +16,7 @@ from hashlib import sha256
 from itertools import count, islice
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from deskside.errors import Unreachable
@@ -28,6 +29,7 @@ from deskside.model.action import MakeDirectory, RunCommand, WriteFile
 from deskside.model.artifact import Artifact, Kind, Locked
 from deskside.model.query import ReadPath
 
+from .conftest import Shown
 from .relay import Break, Fault, Relay, relaying
 from .served import Served, Servers
 
@@ -121,9 +123,10 @@ async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return Bench(Servers(tmp_path, {"ws1": ADDRESS}), tmp_path, {})
 
 
+@pytest.mark.matrix
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("cases", [1000, pytest.param(10_000, marks=pytest.mark.long)])
-async def test_f2_to_f4_a_connection_that_breaks_at_any_byte(bench: Bench, cases: int) -> None:
+async def test_f2_to_f4_a_connection_that_breaks_at_any_byte(bench: Bench, cases: int, shown: Shown) -> None:
     ended: Counter[tuple[str, str]] = Counter()
     async with bench.servers.listening():
         assert await outcome_of(bench, "undisturbed", None) == "done once"
@@ -138,13 +141,31 @@ async def test_f2_to_f4_a_connection_that_breaks_at_any_byte(bench: Bench, cases
             for number, at in enumerate(islice(breaks(bench, f"{SEED}-{cases}"), cases)):
                 group.create_task(one(number, at))
     for (fault, how), times in sorted(ended.items()):
-        print(f"link matrix: {fault}: {how}: {times}")
-    print(f"link matrix: {sum(ended.values())} offsets in {sum(bench.weight.values())} bytes, 0 violations")
+        shown(f"link matrix: {fault}: {how}: {times}")
+    shown(f"link matrix: {sum(ended.values())} offsets in {sum(bench.weight.values())} bytes, 0 violations")
     assert sum(ended.values()) == cases
     # Both happen, or nothing was broken.
     assert all(ended[fault.value, "resumed"] > cases // 40 for fault in Fault)
 
 
-async def test_f4_a_silent_host_is_noticed_within_fifteen_seconds() -> None:
-    seconds, unanswered = ssh.KEEPALIVE
-    assert seconds * (unanswered + 1) <= 15
+SHIPPED = ssh.KEEPALIVE
+
+
+async def test_f4_a_silent_host_is_noticed_within_fifteen_seconds(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    question = asyncssh.SSHClientConnection._make_keepalive_request
+
+    async def counted(connection: asyncssh.SSHClientConnection) -> None:
+        asked.append(asyncio.get_running_loop().time())
+        await question(connection)
+
+    monkeypatch.setattr(asyncssh.SSHClientConnection, "_make_keepalive_request", counted)
+    monkeypatch.setattr(ssh, "KEEPALIVE", (0.4, SHIPPED[1]))
+    async with bench.servers.listening():
+        outcome = await outcome_of(bench, "silence", Break(Fault.DROP, upwards=True, offset=40_000))
+    assert outcome == "resumed"
+    # One interval before each question, and one more before nobody is believed to answer any more.
+    assert len(asked) <= SHIPPED[1]
+    assert SHIPPED[0] * (len(asked) + 1) <= 15

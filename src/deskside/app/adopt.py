@@ -78,8 +78,11 @@ async def _through_the_door(workspace: Workspace, entered: Entered, login: Login
 
 
 async def _password_refused(workspace: Workspace, wanted: Wanted, user: str) -> None:
-    """Wait until the server offers keys alone; for a moment it may listen to nobody."""
-    end = monotonic() + RELOAD_SECONDS
+    """Wait until the server offers keys alone; for a moment it may listen to nobody.
+
+    Asked less and less often: a server counts connections that do not log in (PerSourcePenalties).
+    """
+    end, pause = monotonic() + RELOAD_SECONDS, 0.2
     while True:
         try:
             other = await _other_ways_in(workspace, wanted, user)
@@ -94,7 +97,8 @@ async def _password_refused(workspace: Workspace, wanted: Wanted, user: str) -> 
                     f"{wanted.spec.name} still lets {user} in by {', '.join(other)}",
                     hint="look for a Match block in /etc/ssh/sshd_config",
                 )
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(pause)
+        pause *= 2
 
 
 async def _other_ways_in(workspace: Workspace, wanted: Wanted, user: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from deskside.errors import DesksideError, StepFailed
 from deskside.model.query import ReadPath
 from deskside.site.schema import Site
 from deskside.site.secrets import Secret
+from deskside.site.whole import write_whole
 from deskside.store.store import Store
 
 
@@ -69,10 +69,7 @@ def merge_into(path: Path, ours: Secret) -> str:
     theirs.setdefault("kind", "Config")
     theirs["current-context"] = theirs.get("current-context") or fresh["current-context"]
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(yaml.safe_dump(theirs, sort_keys=False))
-    Path(temporary).replace(path.resolve())
+    write_whole(path.resolve(), yaml.safe_dump(theirs, sort_keys=False))
     return str(fresh["current-context"])
 
 

@@ -120,14 +120,19 @@ def plan(
         found = outline(workspace)
         click.echo(found.dot() if graph == "dot" else found.text(), nl=False)
         return
+    from deskside.app.plan_file import unfit
     from deskside.app.runs import proposed
 
     async def look() -> tuple[Plan, DesksideError | None]:
         async with proposed(workspace, make_store(workspace), say, write_lock=True) as proposal:
-            next_command = f"deskside apply{_named(out)}"
-            _show(proposal, as_json=as_json, verbose=verbose, next_command=next_command)
             error = proposal.silent_error or _plan_error(proposal.plan)
-            return proposal.plan, error if out is None else _kept(proposal, out)
+            if out is not None:
+                error = unfit(proposal)
+            next_command = "" if out and error else f"deskside apply{_named(out)}"
+            _show(proposal, as_json=as_json, verbose=verbose, next_command=next_command)
+            if out is not None:
+                _keep(proposal, out, fit=error is None)
+            return proposal.plan, error
 
     shown, error = run(look())
     if error:
@@ -136,15 +141,14 @@ def plan(
         ctx.exit(SOMETHING_TO_DO)
 
 
-def _kept(proposal: Proposal, out: Path) -> DesksideError | None:
-    from deskside.app.plan_file import save, unfit
+def _keep(proposal: Proposal, out: Path, *, fit: bool) -> None:
+    from deskside.app.plan_file import save
 
-    if error := unfit(proposal):
-        click.echo(f"The plan was not written to {out}: it cannot be made whole.", err=True)
-        return error
+    if not fit:
+        click.echo(f"The plan was not written to {out}: it cannot be carried out as it is.", err=True)
+        return
     save(proposal, out)
     click.echo(f"The plan is in {out}.", err=True)
-    return None
 
 
 @click.command()

@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -24,6 +22,7 @@ from deskside.model.action import Action
 from deskside.model.query import Json
 from deskside.model.resource import Change, Disruption
 from deskside.site.secrets import Secret
+from deskside.site.whole import write_whole
 
 FORMAT = 1
 """Raised when a file of before could be misread."""
@@ -184,16 +183,7 @@ def write_plan(path: Path, text: str) -> None:
                 f"{path} exists and is no plan file, so it was not replaced",
                 hint="name another file: deskside plan --out FILE",
             )
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(path, text)
     except OSError as error:
         raise FileError(
             f"the plan cannot be written to {path}: {error.strerror or error}",

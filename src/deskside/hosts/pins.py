@@ -5,14 +5,13 @@ Nothing is ever added here without being asked to, and there is no way to connec
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deskside.errors import Problem, SiteError, Unreachable
+from deskside.site.whole import write_whole
 
 if TYPE_CHECKING:
     import asyncssh
@@ -80,11 +79,7 @@ class Pins:
         for line in self._text().splitlines():
             (before if _about(line, {name, address}) else kept).append(line)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=".known_hosts-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write("".join(f"{line}\n" for line in [*kept, *lines]))
-            os.fchmod(handle, 0o644)
-        os.replace(temporary, self.path)
+        write_whole(self.path, "".join(f"{line}\n" for line in [*kept, *lines]), 0o644)
         return tuple(before)
 
 

@@ -5,8 +5,6 @@ It lies beside the site file and is meant to be committed with it. Nothing else 
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from deskside.errors import Problem, SiteError
 from deskside.model.artifact import Artifact, Kind, Locked
 from deskside.site.plain import read_plain
+from deskside.site.whole import write_whole
 
 LOCK_NAME = "deskside.lock"
 _HEADING = (
@@ -78,17 +77,7 @@ def write_lock(path: Path, train: str, lock: Mapping[str, Locked]) -> None:
         name: _entry(lock[name]).model_dump(mode="json", exclude_defaults=True) for name in sorted(lock)
     }
     text = _HEADING + yaml.safe_dump({"train": train, "artifacts": entries}, sort_keys=False, width=110)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            os.fchmod(file.fileno(), 0o644)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_whole(path, text, 0o644)
 
 
 def _locked(name: str, entry: _Entry) -> Locked:

@@ -73,11 +73,16 @@ def lease_taken(file: IO[str]) -> bool:
 
 
 def lease_written() -> Raw:
-    """What its holder wrote, with its seconds of silence; empty while it is being taken."""
+    """What its holder wrote, with its seconds of silence; empty while it is being taken, or looked at.
+
+    Who looks shares the lock for a moment, and may find what one that was killed has left.
+    """
     try:
         found = json.loads(contents(LEASE))
+        if not os.path.exists(f"/proc/{int(found['pid'])}"):
+            return {}
         return {**found, "silent": round(max(0.0, time() - os.stat(at(LEASE)).st_mtime), 1)}
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, KeyError):
         return {}
 
 
