@@ -131,6 +131,36 @@ def test_a_change_that_is_new_is_refused_also_after_the_run_has_changed_that_hos
     assert "etc" not in world.hosts["ws1"].keys
 
 
+class Awaited(Key):
+    """Waits for what has not come yet, which stands in another key."""
+
+    async def plan(self, host: Any) -> Any:
+        change = await super().plan(host)
+        late = host.keys.get("late", "ws2, ws3")
+        return (
+            replace(change, summary=f"wait for {late}", waits=True) if isinstance(change, Change) else change
+        )
+
+
+@pytest.mark.parametrize("late", ["ws3", "ws2, ws3, ws4"])
+def test_who_is_waited_for_may_have_come_meanwhile_or_gone(late: str) -> None:
+    world = World([declare("nodes", resources=yields(Awaited("nodes")))], make_platform("ws1"))
+    saved = approved(world)
+    world.hosts["ws1"].keys["late"] = late
+    assert moved(world, saved) == []
+    assert apply(world, saved).changes == 1
+
+
+def test_a_wait_that_no_plan_knew_of_is_no_change_that_somebody_must_approve() -> None:
+    world = World([declare("nodes", resources=yields(Awaited("nodes")))], make_platform("ws1"))
+    world.hosts["ws1"].keys["nodes"] = "1"
+    saved = approved(world)
+    assert saved.changes == 0
+    del world.hosts["ws1"].keys["nodes"]
+    assert moved(world, saved) == []
+    assert apply(world, saved).changes == 1
+
+
 class Costly(Key):
     """A key that costs what stands in another one."""
 
@@ -494,7 +524,12 @@ def test_a_file_that_is_cut_edited_or_of_another_version_is_refused(
     path.write_bytes(change(path.read_text()).encode("utf-8", "surrogatepass"))
     with pytest.raises(FileError, match=said) as refused:
         believed(path)
-    assert refused.value.hint == f"make a plan anew: deskside plan --out {path}"
+    another = said in ("only a part", "is no plan file")  # which a site file's path may say too
+    assert refused.value.hint == (
+        f"make one: deskside plan --out FILE; another site file is named as: deskside -f {path} apply"
+        if another
+        else f"make a plan anew: deskside plan --out {path}"
+    )
     assert "\n" not in refused.value.message
 
 

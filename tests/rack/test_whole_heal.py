@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,14 @@ pytestmark = [pytest.mark.rack, needs_root]
 
 FILE = "/etc/deskside/cni/net.d/10-deskside.conflist"
 UNIT = "deskside-pod-network.service"
+
+
+@pytest.fixture(autouse=True)
+def healed(platform: OnRack) -> Iterator[None]:
+    """What a test that failed has left broken is no other test's matter."""
+    yield
+    if platform.changes():
+        platform.deskside("apply", "--yes")
 
 
 def replicas(platform: OnRack) -> int:

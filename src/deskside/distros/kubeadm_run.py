@@ -319,7 +319,7 @@ class ReadyNodes:
             for what, attempts in (("create", 30), ("condition=Ready", 1))
         )
         summary = f"wait until {', '.join(late)} {'is' if len(late) == 1 else 'are'} ready"
-        return Change(self.subject, summary, runs)
+        return Change(self.subject, summary, runs, waits=True)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ actions, at no higher cost. It need not be the same where the plan itself moved 
 - Something of the plan has been made already, by this run or by one before it, on the same host or in a step
   that this one waits for or that waits for this one. Then an approved change may differ in words and actions
   (of three packages one came with another), but never in the differences that were shown, nor in its cost.
+- It only waits, and changes nothing. What a host is waited for may have come meanwhile, or gone.
 - This run has begun to act there. Then something that is neither in the plan nor in what was found when the
   run began follows from it, and may be done for at most what was approved for the step on that host.
 
@@ -84,6 +85,8 @@ class Agreement:
         return made
 
     def _moved(self, node: GraphNode, change: Change) -> Moved | None:
+        if change.waits:
+            return None
         saved = self._nodes.get(node.id)
         listed = {item.subject: item for item in saved.changes} if saved else {}
         was = listed.get(change.subject)

@@ -207,10 +207,10 @@ def read_plan(path: Path) -> tuple[SavedPlan, str]:
     except OSError as error:
         raise FileError(f"the plan in {path} cannot be read: {error.strerror or error}", hint=again) from None
     except (ValueError, RecursionError):
-        raise FileError(f"{path} is no plan file, or only a part of one", hint=again) from None
+        raise FileError(f"{path} is no plan file, or only a part of one", hint=_hint(path)) from None
     found = document.pop(MARK, None) if isinstance(document, dict) else None
     if type(found) is not int:
-        raise FileError(f"{path} is no plan file", hint=again)
+        raise FileError(f"{path} is no plan file", hint=_hint(path))
     if found != FORMAT:
         age = "a newer" if found > FORMAT else "an older"
         raise FileError(f"the plan in {path} was made by {age} version of Deskside", hint=again)
@@ -219,6 +219,10 @@ def read_plan(path: Path) -> tuple[SavedPlan, str]:
         return SavedPlan.model_validate(document), seal if isinstance(seal, str) else ""
     except ValidationError:
         raise FileError(f"{path} is not as Deskside wrote it", hint=again) from None
+
+
+def _hint(path: Path) -> str:
+    return f"make one: deskside plan --out FILE; another site file is named as: deskside -f {path} apply"
 
 
 def _bytes(path: Path) -> bytes:

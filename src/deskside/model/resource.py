@@ -51,6 +51,8 @@ class Change:
     """Makes the typed result that the step `gives` from what the actions printed."""
     confirm: tuple[Action, ...] = ()
     """Carried out over a *new* connection after `actions`; without them the host takes the change back."""
+    waits: bool = False
+    """Its actions wait for something and change nothing; what is waited for may differ a moment later."""
 
 
 @dataclass(frozen=True)
