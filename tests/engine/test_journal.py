@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deskside.engine.journal import Journal, last_run, make_run_id
+from deskside.engine.journal import JOURNAL, RESERVE, RESERVE_SIZE, Journal, last_run, make_run_id
 from deskside.errors import DesksideError, StepFailed
 from deskside.model.event import NodeChanged, NodeStatus, OutputLine, RunEnded, RunStarted
 
@@ -98,18 +99,64 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
 def test_a_full_disk_stops_the_journal_and_not_the_run(tmp_path: Path) -> None:
     world = World([declare("a")], make_platform("ws1"))
     with Journal(tmp_path) as journal:
-        journal._events.close()
-        journal._events = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115
+        os.close(journal._events)
+        journal._events = os.open("/dev/full", os.O_WRONLY)
         assert run(world.apply(journal=journal)).ok
         assert "No space left" in journal.trouble
+
+
+class Disk:
+    """A disk on which some bytes are left, and as many as the reserve held once that is gone."""
+
+    def __init__(self, left: int, reserve: Path) -> None:
+        self.left, self.reserve, self.write = left, reserve, os.write
+
+    def __call__(self, handle: int, data: memoryview) -> int:
+        free = self.left + (0 if self.reserve.exists() else RESERVE_SIZE)
+        if not free:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.left -= min(free, len(data))
+        return self.write(handle, data[:free])
+
+
+def test_f37_the_journal_goes_on_with_its_reserve_where_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Journal(tmp_path) as journal:
+        reserve = tmp_path / RESERVE
+        assert reserve.stat().st_size == RESERVE_SIZE
+        monkeypatch.setattr(os, "write", Disk(400, reserve))
+        for number in range(100):
+            journal(changed(f"step{number}@ws1", NodeStatus.DONE))
+        assert not reserve.exists()
+        for _ in range(RESERVE_SIZE // 100):
+            journal(changed("more@ws1", NodeStatus.DONE))
+        assert "No space left" in journal.trouble
+        monkeypatch.undo()
+        lines = [json.loads(line) for line in journal.log.with_name(JOURNAL).read_text().splitlines()[:100]]
+        assert [line["node"] for line in lines] == [f"step{number}@ws1" for number in range(100)]
+    Journal(tmp_path).close()
+    assert reserve.stat().st_size == RESERVE_SIZE, "the next run keeps some again"
+
+
+def test_f37_no_run_begins_where_there_is_no_room_for_its_journal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_path: Path, _content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("deskside.engine.journal.write_whole", full)
+    with pytest.raises(DesksideError, match=r"cannot be written to .*: No space left") as refused:
+        Journal(tmp_path)
+    assert "df -h" in refused.value.hint
 
 
 def test_boundaries_are_on_disk_at_once_and_output_lines_are_only_in_the_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[int] = []
-    monkeypatch.setattr(os, "fsync", synced.append)
     with Journal(tmp_path) as journal:
+        monkeypatch.setattr(os, "fsync", synced.append)
         journal(OutputLine("ws1", "reading package lists"))
         assert (synced, (journal.directory / "journal.jsonl").read_text()) == ([], "")
         journal(changed("a@ws1", NodeStatus.DONE))

@@ -16,7 +16,7 @@ from pathlib import Path
 import asyncssh
 
 from deskside.hosts.pins import Pins, host_key
-from deskside.hosts.session import Session
+from deskside.hosts.session import Fetch, Session
 from deskside.hosts.ssh import Link, Target
 from deskside.model.artifact import Locked
 
@@ -181,9 +181,11 @@ def pins(loopback: Loopback) -> Pins:
     return Pins(loopback.folder / "known_hosts")
 
 
-async def session_on(loopback: Loopback, reports: list[str] | None = None) -> Session:
+async def session_on(
+    loopback: Loopback, reports: list[str] | None = None, fetch: Fetch = no_artifact
+) -> Session:
     """A connected session that trusts the server."""
     pins(loopback).put("ws1", "127.0.0.1", host_key(loopback.key))
     link = Link(target(loopback), pins(loopback))
     await link.open()
-    return Session(link, no_artifact, (reports if reports is not None else []).append)
+    return Session(link, fetch, (reports if reports is not None else []).append)

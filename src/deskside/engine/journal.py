@@ -3,25 +3,35 @@
 `<folder>/runs/<run id>/{journal.jsonl,log}`, readable by their owner only. It is history and nothing is
 decided on it: reality is probed. It holds no secret, because events hold none, and because only the output
 of what failed is written down, never that of what succeeded (which may print a token). A disk that fills up
-during a run stops the journal, not the run.
+during a run finds the journal a reserve to go on with; once that is gone too, the journal stops, not the run.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Protocol, Self
+from typing import ParamSpec, Protocol, Self, TypeVar
 
 from deskside.errors import DesksideError
 from deskside.model.event import Event, NodeChanged, NodeStatus, OutputLine, Progress, RunEnded, RunStarted
+from deskside.site.whole import write_whole
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 JOURNAL = "journal.jsonl"
 LOG = "log"
+RESERVE = "reserve"
+RESERVE_SIZE = 1 << 20
+"""Bytes: the events of a few thousand nodes."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Recorder(Protocol):
@@ -60,6 +70,8 @@ class Journal:
             self.directory.mkdir(mode=0o700, parents=True)
             self._events = _private(self.directory / JOURNAL)
             self._log = _private(self.directory / LOG)
+            self._reserve = folder / RESERVE
+            _keep_free(self._reserve)
         except OSError as error:
             raise DesksideError(
                 f"the journal of the run cannot be written to {self.directory}: {error.strerror or error}",
@@ -85,10 +97,8 @@ class Journal:
     def close(self) -> None:
         """Close the files; nothing can be written afterwards."""
         for file in (self._events, self._log):
-            try:
-                file.close()
-            except OSError as error:
-                self.trouble = self.trouble or str(error)
+            with suppress(OSError):
+                os.close(file)
 
     def __enter__(self) -> Self:
         return self
@@ -96,16 +106,27 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _write(self, file: IO[str], text: str, *, sync: bool) -> None:
+    def _write(self, file: int, text: str, *, sync: bool) -> None:
         if self.trouble:
             return
         try:
-            file.write(text)
-            file.flush()
+            left = memoryview(text.encode("utf-8", "backslashreplace"))
+            while left:
+                left = left[self._with_reserve(os.write, file, left) :]
             if sync:
-                os.fsync(file.fileno())
-        except (OSError, ValueError) as error:
+                self._with_reserve(os.fsync, file)
+        except OSError as error:
             self.trouble = str(error)
+
+    def _with_reserve(self, call: Callable[P, R], *words: P.args, **named: P.kwargs) -> R:
+        """Once more, with what the reserve gives, where the disk is full."""
+        try:
+            return call(*words, **named)
+        except OSError as error:
+            if error.errno not in FULL or not self._reserve.exists():
+                raise
+            self._reserve.unlink()
+        return call(*words, **named)
 
 
 @dataclass(frozen=True)
@@ -218,9 +239,21 @@ def _line(event: Event) -> str:
     return f"{moment} {text}\n"
 
 
-def _private(path: Path) -> IO[str]:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    return os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace")
+def _private(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def _keep_free(path: Path) -> None:
+    """A file that holds room on the disk. Raises OSError when there is none: then no run begins."""
+    with suppress(FileNotFoundError):
+        if path.stat().st_blocks * 512 >= RESERVE_SIZE:
+            return
+    try:
+        # Noise, for some file systems store zeros in no room at all.
+        write_whole(path, secrets.token_bytes(RESERVE_SIZE))
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _number(value: object) -> float:

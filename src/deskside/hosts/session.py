@@ -35,6 +35,7 @@ BLOCK = 1 << 18
 AWAY_SECONDS = 90.0
 """How long a host may stay away during a run before it is given up."""
 QUESTION_SECONDS = 120.0
+FULL_HINT = "make room, then run the same command again: ssh {name} 'df -h; df -i'"
 
 
 def silent(_: str) -> None:
@@ -176,8 +177,12 @@ class Session(Asking):
         if isinstance(failed, dict):
             detail = "\n".join(str(failed[key]) for key in ("stdout", "stderr") if failed.get(key))
             kind = Busy if failed.get("busy") else StepFailed
-            raise kind(f"{title} on {self.name}: {failed.get('error')}", detail=detail)
+            message = f"{title} on {self.name}: {failed.get('error')}"
+            raise kind(message, detail=detail, hint=self._hint(failed))
         return tuple(_result(item) for item in (found if isinstance(found, list) else []))
+
+    def _hint(self, failed: Raw) -> str:
+        return FULL_HINT.format(name=self.name) if failed.get("full") else ""
 
     async def settle(self, deadline: float = 600.0) -> None:
         """Wait until runs that an earlier deskside began here have ended. Raises Busy when they do not."""
@@ -193,7 +198,8 @@ class Session(Asking):
         async with self._sending.setdefault(artifact.sha256, asyncio.Lock()):
             path = await self._fetch(artifact)
             size = (await asyncio.to_thread(path.stat)).st_size
-            wanted = {"mode": "receive", "sha256": artifact.sha256, "size": size}
+            kind = str(artifact.artifact.kind)
+            wanted = {"mode": "receive", "sha256": artifact.sha256, "size": size, "kind": kind}
             request = remote.request(wanted, acting=True)
             for attempt in (1, 2, 3):
                 try:
@@ -205,7 +211,10 @@ class Session(Asking):
                         raise Unreachable(f"{self.name} was lost while {artifact.name} was sent") from error
                     await self._link.open()
         if "error" in answer:
-            raise StepFailed(f"{artifact.name} could not be sent to {self.name}: {answer['error']}")
+            hint = FULL_HINT.format(name=self.name) if answer.get("full") else ""
+            raise StepFailed(
+                f"{artifact.name} could not be sent to {self.name}: {answer['error']}", hint=hint
+            )
 
     async def _blocks(self, path: Path, name: str, size: int) -> AsyncIterator[bytes]:
         self.writes += 1

@@ -20,7 +20,7 @@ from pathlib import Path
 
 READING = ("core", "paths", "system", "tls", "sockets", "hardware", "facts", "cluster", "reading")
 """Files that answer questions, in order."""
-ACTING = (*READING, "files", "packages", "artifacts", "releases", "acting", "lease", "runs")
+ACTING = (*READING, "room", "files", "packages", "artifacts", "releases", "acting", "lease", "runs")
 """Files that change a host, in order."""
 
 BOOT = (

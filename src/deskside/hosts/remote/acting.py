@@ -21,6 +21,7 @@ from deskside.hosts.remote.files import (
 )
 from deskside.hosts.remote.packages import install_packages
 from deskside.hosts.remote.releases import apply_release, make_cluster_secret
+from deskside.hosts.remote.room import disk_is_full
 
 ACTIONS: dict[str, Callable[[Mapping[str, object], Clock], Raw]] = {
     "write_file": write_file,
@@ -50,10 +51,13 @@ def described(action: Mapping[str, object]) -> str:
 def failure(place: int, action: Mapping[str, object], error: ActionFailed) -> Raw:
     """What went wrong, for the controller."""
     ended = error.ended
+    said = "\n".join([str(error), *([ended.stdout, ended.stderr] if ended else [])])
+    full = disk_is_full(said)
     return {
         "action": place,
         "what": described(action),
-        "error": str(error),
+        "error": f"{described(action)} failed, {full}" if full else str(error),
+        "full": bool(full),
         "busy": isinstance(error, ActionBusy),
         "status": ended.status if ended else None,
         "stdout": ended.stdout if ended else "",

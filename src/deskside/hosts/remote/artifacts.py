@@ -12,11 +12,13 @@ from time import time
 
 from deskside.hosts.remote.core import Raw, at, digest_of, finish, folder, number_of, say, text_of
 from deskside.hosts.remote.files import ActionFailed, Clock, make_parents, sync_folder
+from deskside.hosts.remote.room import disk_is_full, shortage
 
 STAGING = "/var/lib/deskside/staging"
 STORE = "/opt/deskside/store"
-RESERVE = 256 << 20
-"""Bytes that stay free."""
+IMAGES = "/var/lib/deskside/containerd"
+BYTES_PER_INODE = 8 << 10
+"""Of a compressed archive; most hold larger files."""
 
 
 def receive_mode(payload: Mapping[str, object]) -> None:
@@ -27,13 +29,20 @@ def receive_mode(payload: Mapping[str, object]) -> None:
         return
     os.makedirs(at(STAGING), mode=0o700, exist_ok=True)
     sweep_staging()
-    space = os.statvfs(at(STAGING))
-    free = space.f_bavail * space.f_frsize
-    if free < size + RESERVE:
-        finish({"error": f"{STAGING} has {free >> 20} MiB free, {(size + RESERVE) >> 20} MiB are needed"})
+    missing = shortage(needed(size, text_of(payload, "kind")))
+    if missing:
+        finish({"error": missing, "full": True})
         return
     say({"wanted": True})
     finish(receive(digest, size))
+
+
+def needed(size: int, kind: str) -> dict[str, tuple[int, int]]:
+    """Path -> bytes and inodes for an artifact, and for what is made of it before it leaves staging."""
+    if kind not in ("image", "archive"):
+        return {STAGING: (size, 1), STORE: (size, 2)}
+    place = IMAGES if kind == "image" else STORE
+    return {STAGING: (size, 1), place: (size * 3 // 2, size // BYTES_PER_INODE)}
 
 
 def receive(digest: str, size: int) -> Raw:
@@ -54,7 +63,8 @@ def receive(digest: str, size: int) -> Raw:
             return {"error": f"the digest of what arrived is {found.hexdigest()}, not {digest}"}
         os.rename(temporary, at(f"{STAGING}/{digest}"))
     except OSError as error:
-        return {"error": f"{STAGING} cannot take it: {error.strerror}"}
+        full = disk_is_full(str(error))
+        return {"error": full or f"{STAGING} cannot take it: {error.strerror}", "full": bool(full)}
     finally:
         if os.path.exists(temporary):
             os.unlink(temporary)

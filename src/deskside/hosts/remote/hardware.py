@@ -146,6 +146,14 @@ def filesystem_at(path: str, mounts: dict[str, str]) -> str:
     return mounts.get(path, "")
 
 
+def existing(path: str) -> str:
+    """The nearest part of a path that is there, links followed."""
+    near = os.path.normpath(path)
+    while not os.path.exists(at(near)) and near != "/":
+        near = os.path.dirname(near)
+    return os.path.realpath(at(near))[len(at("")) :] or "/"
+
+
 def disks(paths: list[str]) -> list[Raw]:
     """Free space where each path lies, or would lie."""
     mounts: dict[str, str] = {}
@@ -154,11 +162,7 @@ def disks(paths: list[str]) -> list[Raw]:
         mounts[fields.split()[4]] = rest.split()[0]
     found: list[Raw] = []
     for path in paths:
-        near = os.path.normpath(path)
-        while not os.path.exists(at(near)) and near != "/":
-            near = os.path.dirname(near)
-        # A link leads to another file system.
-        near = os.path.realpath(at(near))[len(at("")) :] or "/"
+        near = existing(path)
         space = os.statvfs(at(near))
         found.append(
             {

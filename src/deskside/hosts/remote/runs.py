@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from time import monotonic, sleep, time
 from typing import IO
 
@@ -36,9 +37,14 @@ from deskside.hosts.remote.core import (
 from deskside.hosts.remote.files import Clock
 from deskside.hosts.remote.lease import lease_mode, lease_of_other
 from deskside.hosts.remote.reading import MODES
+from deskside.hosts.remote.room import disk_is_full
 
 RUNS = "/run/deskside/runs"
 LOCK = "/run/deskside/lock"
+RESULT_RESERVE = 256 << 10
+"""Bytes that a run keeps free for its result, whatever fills up meanwhile."""
+NOTHING: Raw = {"action": 0, "status": None, "stdout": "", "stderr": "", "busy": False}
+"""Of a failure that no action had."""
 KEEP = 900.0
 """Seconds that a result stays for a controller that comes back."""
 RUNNER = (
@@ -154,25 +160,37 @@ def perform_mode(payload: Mapping[str, object]) -> None:
     if other:
         finish({"held": other})
         return
-    os.makedirs(at(RUNS), mode=0o700, exist_ok=True)
-    os.chmod(at("/run/deskside"), 0o700)
-    sweep_runs()
     try:
+        os.makedirs(at(RUNS), mode=0o700, exist_ok=True)
+        os.chmod(at("/run/deskside"), 0o700)
+        sweep_runs()
         os.mkdir(place, 0o700)
     except FileExistsError:
         watch(run, deadline)
         return
-    write_private(f"{place}/title", text_of(payload, "title").encode())
-    # The boot line put the program's own text among its names.
-    write_private(f"{place}/program", globals()["SOURCE"])
-    write_private(f"{place}/payload", json.dumps({**payload, "root": SETTINGS["root"]}).encode())
-    wrong = start_detached(run, deadline)
+    except OSError as error:
+        finish({"refused": disk_is_full(str(error)) or str(error)})
+        return
+    wrong = prepared(place, payload) or start_detached(run, deadline)
     if wrong:
         shutil.rmtree(place, ignore_errors=True)
         finish({"refused": wrong})
         return
     say({"started": run})
     watch(run, deadline)
+
+
+def prepared(place: str, payload: Mapping[str, object]) -> str:
+    """Lay down what the runner reads, and room for its result; says what went wrong."""
+    try:
+        write_private(f"{place}/title", text_of(payload, "title").encode())
+        # The boot line put the program's own text among its names.
+        write_private(f"{place}/program", globals()["SOURCE"])
+        write_private(f"{place}/payload", json.dumps({**payload, "root": SETTINGS["root"]}).encode())
+        write_private(f"{place}/reserve", bytes(RESULT_RESERVE))
+    except OSError as error:
+        return disk_is_full(str(error)) or str(error)
+    return ""
 
 
 def relay(place: str, seen: int) -> int:
@@ -250,15 +268,26 @@ def run_main(place: str) -> None:
     os.unlink(f"{place}/payload")
     os.unlink(f"{place}/program")
     SETTINGS["root"] = text_of(payload, "root")
-    with open(f"{place}/progress", "a", encoding="utf-8") as progress:
+    progress = os.open(f"{place}/progress", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
 
         def report(line: str) -> None:
-            progress.write(" ".join(line.split()) + "\n")
-            progress.flush()
+            # Where `/run` is full the work goes on, and is watched by nobody.
+            with suppress(OSError):
+                os.write(progress, (" ".join(line.split()) + "\n").encode())
 
         result = outcome(payload, Clock(number_of(payload, "deadline", 600.0), report))
+    finally:
+        os.close(progress)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    write_private(f"{place}/result", json.dumps(result).encode())
+    os.unlink(f"{place}/reserve")
+    try:
+        write_private(f"{place}/result", json.dumps(result).encode())
+    except OSError as error:
+        said = f"what it printed could not be kept, {disk_is_full(str(error)) or error}"
+        failed = result.get("failed") or {**NOTHING, "what": text_of(payload, "title"), "error": said}
+        short = {**failed, "stdout": "", "stderr": ""} if isinstance(failed, dict) else failed
+        write_private(f"{place}/result", json.dumps({"results": [], "failed": short}).encode())
 
 
 def outcome(payload: Mapping[str, object], clock: Clock) -> Raw:
@@ -267,13 +296,7 @@ def outcome(payload: Mapping[str, object], clock: Clock) -> Raw:
     actions: list[Mapping[str, object]] = (
         [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
     )
-    nothing: Raw = {
-        "action": 0,
-        "what": text_of(payload, "title"),
-        "status": None,
-        "stdout": "",
-        "stderr": "",
-    }
+    nothing: Raw = {**NOTHING, "what": text_of(payload, "title")}
     try:
         with open(at(LOCK), "a+", encoding="utf-8") as lock:
             holder = taken_lock(lock, clock, text_of(payload, "title"))
