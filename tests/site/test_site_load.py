@@ -165,10 +165,12 @@ def test_file_that_cannot_be_used_at_all(case: dict[str, str], tmp_path: Path) -
 
 def test_file_that_is_too_much(tmp_path: Path) -> None:
     deep = ":1: is nested deeper than 20 levels; correct the indentation"
-    large = ": is larger than 256 KiB; a site file has a few kilobytes; name the right file"
-    assert said(tmp_path, b"[" * 200_000) == [deep]
-    assert said(tmp_path, b"a: {" * 60_000) == [deep]
-    assert said(tmp_path, b"#" * (256 * 1024 + 1)) == [large]
+    large = ": is larger than 64 KiB; a site file has a few kilobytes; name the right file"
+    many = ":2500: holds more than 5000 values; name the right file"
+    assert said(tmp_path, b"[" * 60_000) == [deep]
+    assert said(tmp_path, b"a: {" * 15_000) == [deep]
+    assert said(tmp_path, b"a:\n" * 20_000) == [many]
+    assert said(tmp_path, b"#" * (64 * 1024 + 1)) == [large]
 
 
 def test_not_a_file(tmp_path: Path) -> None:

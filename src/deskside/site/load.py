@@ -95,7 +95,7 @@ def _problem(path: Path, document: Document, fault: Fault) -> Problem:
 
 def _one_line(text: str) -> str:
     # What a file says may be meant for the terminal and not for its reader.
-    return shorten("".join(_printable(text)))
+    return shorten(text if text.isprintable() else "".join(_printable(text)))
 
 
 def _printable(text: str) -> Iterator[str]:

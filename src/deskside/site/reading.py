@@ -1,9 +1,9 @@
 """From the bytes of a site file to plain values with a line for each, before anything is validated.
 
-A file can be hostile or merely broken: size, encoding, aliases, tags and depth are refused from the stream of
-events, before a tree is built, and no object is ever constructed from a tag. Scalars stay the text that was
-written, so that `version: 1.10` and `mac: 10:20:30:40:50:60` mean what they look like; only below a key
-`values`, which is a chart's, they become numbers and booleans.
+A file can be hostile or merely broken: size, encoding, aliases, tags, depth and the number of values are
+refused from the stream of events, as the tree grows, and no object is ever constructed from a tag. Scalars
+stay the text that was written, so that `version: 1.10` and `mac: 10:20:30:40:50:60` mean what they look like;
+only below a key `values`, which is a chart's, they become numbers and booleans.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from pydantic import JsonValue
 
 from deskside.site.faults import Fault, Place
 
-MAX_BYTES = 256 * 1024
+MAX_BYTES = 64 * 1024
 MAX_DEPTH = 20
+MAX_VALUES = 5_000
+"""Keys, values, lists and sections: 64 KiB could hold 32,000, and somebody would wait for them."""
 # Line breaks to YAML, but not to an editor: lines would be counted wrong.
 ODD_BREAKS = frozenset("\x85\u2028\u2029")
 FREE_KEY = "values"
@@ -51,7 +53,7 @@ class Document:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of an ordinary file of at most 256 KiB. Raises Unreadable."""
+    """The content of an ordinary file of at most 64 KiB. Raises Unreadable."""
     try:
         # Not blocking, so that a pipe cannot hang the command.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -72,7 +74,7 @@ def read_bytes(path: Path) -> bytes:
         except OSError as error:
             raise Unreadable(f"cannot be read: {error.strerror}", "try again, or copy it") from None
     if len(raw) > MAX_BYTES:
-        raise Unreadable("is larger than 256 KiB", "a site file has a few kilobytes; name the right file")
+        raise Unreadable("is larger than 64 KiB", "a site file has a few kilobytes; name the right file")
     return raw
 
 
@@ -80,8 +82,7 @@ def read_document(raw: bytes) -> Document:
     """Plain values and their lines. Raises Unreadable with the one thing that makes the file unusable."""
     text = _decoded(raw)
     try:
-        _refuse_dangers(text)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=_Guarded)
     except yaml.YAMLError as error:
         raise _broken(error, text) from None
     except (ValueError, OverflowError):
@@ -114,23 +115,31 @@ def _decoded(raw: bytes) -> str:
     return text
 
 
-def _refuse_dangers(text: str) -> None:
-    depth = documents = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+class _Guarded(yaml.SafeLoader):
+    """A loader that looks at every event before a tree is made of it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.depth = self.documents = self.values = 0
+
+    def get_event(self) -> yaml.Event:
+        event: yaml.Event = super().get_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1 if event.start_mark else 0
-        documents += isinstance(event, yaml.DocumentStartEvent)
-        if documents > 1:
+        self.documents += isinstance(event, yaml.DocumentStartEvent)
+        self.values += isinstance(event, yaml.NodeEvent)
+        self.depth += isinstance(event, yaml.CollectionStartEvent)
+        self.depth -= isinstance(event, yaml.CollectionEndEvent)
+        if self.documents > 1:
             raise Unreadable("holds more than one document", "remove the second '---' and what follows", line)
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise Unreadable("uses an anchor or an alias (& or *)", "write the value out, or quote it", line)
         if getattr(event, "tag", None):
             raise Unreadable("uses a tag (!)", "remove the tag, or quote the value", line)
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > MAX_DEPTH:
+        if self.depth > MAX_DEPTH:
             raise Unreadable(f"is nested deeper than {MAX_DEPTH} levels", "correct the indentation", line)
+        if self.values > MAX_VALUES:
+            raise Unreadable(f"holds more than {MAX_VALUES} values", "name the right file", line)
+        return event
 
 
 def _broken(error: yaml.YAMLError, text: str) -> Unreadable:
