@@ -15,7 +15,7 @@ from random import Random
 import yaml
 
 from deskside.site.known import settings
-from deskside.site.reading import MAX_BYTES, MAX_VALUES
+from deskside.site.reading import MAX_BYTES, MAX_VALUES, Unreadable, read_document
 
 SITE_TESTS = Path(__file__).parents[1] / "site"
 SEED = "deskside-1"
@@ -56,8 +56,8 @@ def _trees() -> tuple[object, ...]:
     found: list[object] = []
     for text in sound():
         try:
-            found.append(yaml.safe_load(text))
-        except yaml.YAMLError:
+            found.append(read_document(text.encode()).data)
+        except Unreadable:
             continue
     return tuple(found)
 

@@ -164,3 +164,12 @@ def test_exactly_one_place() -> None:
     for wrong in ({}, {"env": "A", "file": "b"}, {"env": "a b"}, {"plain": "x"}):
         with pytest.raises(ValidationError):
             SecretSource.model_validate(wrong)
+
+
+@pytest.mark.parametrize("text", ["one\ntwo", "one\rtwo", "one\udcff"])
+def test_a_variable_of_more_than_a_line(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would add a line to the settings that it is written to."""
+    monkeypatch.setenv("READER", text)
+    with pytest.raises(SiteError, match="READER is not one line of UTF-8 text") as refused:
+        SecretSource(env="READER").resolve(tmp_path)
+    assert "two" not in f"{refused.value}{refused.value.hint}"

@@ -7,6 +7,7 @@ machine that nobody can enter any more puts itself back.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from deskside.errors import SiteError
@@ -161,7 +162,7 @@ def undo_script(user: str) -> str:
         drop_in=DROP_IN,
         sudoers=SUDOERS,
         reload=RELOAD,
-        user=user,
+        user=shlex.quote(user),
         undo=UNDO,
         units=" ".join(UNDO_UNITS),
     )

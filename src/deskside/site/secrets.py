@@ -19,6 +19,8 @@ from deskside.errors import SiteError
 from deskside.site.values import wrong
 
 MAX_BYTES = 64 * 1024
+# Surrogates are what the environment has for bytes that are no UTF-8.
+NOT_ON_ONE_LINE = frozenset("\ufffd\n\r\0") | frozenset(map(chr, range(0xD800, 0xE000)))
 
 
 class Secret:
@@ -103,6 +105,11 @@ class SecretSource(BaseModel):
                     f"a secret is asked from the environment variable {self.env}, which is not set",
                     hint=f"run: read -rs {self.env} && export {self.env}",
                 )
+            if set(os.environ[self.env]) & NOT_ON_ONE_LINE:
+                raise SiteError(
+                    f"the secret in the environment variable {self.env} is not one line of UTF-8 text",
+                    hint=f"run: read -rs {self.env} && export {self.env}",
+                )
             return Secret(os.environ[self.env])
         assert self.file is not None
         return _from_file(located(directory, self.file))
@@ -151,5 +158,5 @@ def _text(handle: int) -> Secret:
     # The text stays in this frame, which raises nothing: no traceback can carry it.
     raw = os.read(handle, MAX_BYTES + 1)
     text = raw.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
-    good = len(raw) <= MAX_BYTES and not set(text) & {"\ufffd", "\n", "\r", "\0"}
+    good = len(raw) <= MAX_BYTES and not set(text) & NOT_ON_ONE_LINE
     return Secret(text if good else "")

@@ -82,14 +82,19 @@ def _opening(text: str) -> str:
 
 def _absolute(text: str) -> str:
     path = PurePosixPath(text)
-    if not text.startswith("/") or ".." in path.parts or not text.isprintable():
+    if not text.startswith("/") or ".." in path.parts:
         raise wrong(f"{text!r} is no absolute path", "begin it with '/', without '..', as /data")
+    # It stands in units, mounts and settings of other programs, and each would quote the rest its own way.
+    if not re.fullmatch(r"[A-Za-z0-9/._@:+-]*", text):
+        raise wrong(
+            f"{text!r} has characters that no path here may have", "use letters, digits and ._@:+- only"
+        )
     return str(path)
 
 
 def _dn(text: str) -> str:
     part = r"[A-Za-z][A-Za-z0-9-]*=[^,=+<>#;\"\\{}]+"
-    if re.fullmatch(rf"{part}(,\s*{part})*", text) and "dc=" in text.lower():
+    if re.fullmatch(rf"{part}(,\s*{part})*", text) and "dc=" in text.lower() and text.isprintable():
         return text
     raise wrong(
         f"{text!r} is no distinguished name of a directory",
