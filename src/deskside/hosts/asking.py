@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias, TypeVar, overload
 
 from deskside.errors import StepFailed, Unreachable
-from deskside.model.query import Query
+from deskside.model.query import Query, ReadOutput
+from deskside.site.faults import shorten
+from deskside.site.secrets import Secret, without_secrets
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -76,7 +78,11 @@ class Asking:
         found = await asyncio.shield(future)
         raw = found.get("ok")
         if not isinstance(raw, dict):
-            raise StepFailed(f"{self.name} could not answer {_shown(query)}: {found.get('error')}")
+            error = without_secrets(str(found.get("error")))
+            raise StepFailed(f"{self.name} could not answer {_shown(query)}: {error}")
+        if isinstance(query, ReadOutput) and isinstance(query.stdin, Secret):
+            # A program that was given a secret may repeat it when it complains.
+            raw = {key: without_secrets(text) if isinstance(text, str) else text for key, text in raw.items()}
         return query.answer(raw)
 
     def _ask(self, query: Query[A]) -> asyncio.Future[Raw]:
@@ -119,7 +125,8 @@ class Asking:
 def _shown(query: Query[A]) -> str:
     wire = query.wire()
     what = wire.get("path") or wire.get("argv") or wire.get("name") or ""
-    return f"{wire['op']} {' '.join(map(str, what)) if isinstance(what, tuple | list) else what}".strip()
+    words = " ".join(map(str, what)) if isinstance(what, tuple | list) else str(what)
+    return f"{wire['op']} {' '.join(shorten(words, 80).split())}".strip()
 
 
 def _for_others(error: BaseException) -> BaseException:

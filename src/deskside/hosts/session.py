@@ -24,7 +24,7 @@ from deskside.hosts.ssh import Link, Lost, Target
 from deskside.model.action import Action, ActionResult
 from deskside.model.artifact import Locked
 from deskside.site.schema import HostSpec, Site
-from deskside.site.secrets import located
+from deskside.site.secrets import located, without_secrets
 
 Fetch: TypeAlias = Callable[[Locked], Awaitable[Path]]
 """A local file with the artifact's bytes."""
@@ -105,7 +105,7 @@ class Session(Asking):
 
     def _heard(self, message: Raw) -> None:
         if isinstance(message.get("progress"), str):
-            self._report(str(message["progress"]))
+            self._report(without_secrets(str(message["progress"])))
 
     async def perform(
         self, actions: Sequence[Action], *, title: str, deadline: float
@@ -177,8 +177,8 @@ class Session(Asking):
         if isinstance(failed, dict):
             detail = "\n".join(str(failed[key]) for key in ("stdout", "stderr") if failed.get(key))
             kind = Busy if failed.get("busy") else StepFailed
-            message = f"{title} on {self.name}: {failed.get('error')}"
-            raise kind(message, detail=detail, hint=self._hint(failed))
+            message = without_secrets(f"{title} on {self.name}: {failed.get('error')}")
+            raise kind(message, detail=without_secrets(detail), hint=self._hint(failed))
         return tuple(_result(item) for item in (found if isinstance(found, list) else []))
 
     def _hint(self, failed: Raw) -> str:
@@ -233,8 +233,8 @@ def _result(item: object) -> ActionResult:
     status, seconds = raw.get("status"), raw.get("seconds")
     return ActionResult(
         status if isinstance(status, int) else None,
-        str(raw.get("stdout") or ""),
-        str(raw.get("stderr") or ""),
+        without_secrets(str(raw.get("stdout") or "")),
+        without_secrets(str(raw.get("stderr") or "")),
         float(seconds) if isinstance(seconds, int | float) else 0.0,
     )
 

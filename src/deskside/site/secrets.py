@@ -7,6 +7,7 @@ leaves. This file may not log, format or store what it reads.
 from __future__ import annotations
 
 import hmac
+import json
 import os
 import stat
 from collections.abc import Callable
@@ -21,6 +22,30 @@ from deskside.site.values import wrong
 MAX_BYTES = 64 * 1024
 # Surrogates are what the environment has for bytes that are no UTF-8.
 NOT_ON_ONE_LINE = frozenset("\ufffd\n\r\0") | frozenset(map(chr, range(0xD800, 0xE000)))
+SHORTEST = 8
+"""Characters of what is looked for in the words of others: less would be found in every sentence."""
+
+
+def _keeper() -> tuple[Callable[[str], None], Callable[[str], str]]:
+    # Closures, as for a secret itself: nothing that walks a module's names finds the strings.
+    known: set[str] = set()
+
+    def keep(text: str) -> None:
+        # A key has many lines, and a program may repeat any; of other texts only some lines are secret.
+        parts = (text, *(text.splitlines() if "PRIVATE KEY-----" in text else ()))
+        known.update(part for part in parts if len(part) >= SHORTEST and not part.startswith("-----"))
+
+    def without_secrets(text: str) -> str:
+        found = [secret for secret in known if secret in text or json.dumps(secret)[1:-1] in text]
+        for secret in sorted(found, key=len, reverse=True):
+            text = text.replace(secret, "<secret>").replace(json.dumps(secret)[1:-1], "<secret>")
+        return text
+
+    return keep, without_secrets
+
+
+_keep, without_secrets = _keeper()
+"""`without_secrets(text)`: what a machine said, with every secret that this process holds taken out of it."""
 
 
 class Secret:
@@ -31,6 +56,7 @@ class Secret:
     _reveal: Callable[[], str]
 
     def __init__(self, text: str) -> None:
+        _keep(text)
         object.__setattr__(self, "_reveal", lambda: text)
 
     def reveal(self) -> str:

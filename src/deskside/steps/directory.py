@@ -181,10 +181,10 @@ def _files(
     certificate, key = own.certificates[host.name]
     yield File(AUTHORITY, platform.given.ca)
     yield File(CERTIFICATE, certificate)
-    yield File(KEY, key, 0o640, "root", OWNER)
+    yield File(KEY, key, 0o400, OWNER, OWNER)
     # In it stands the password by which a copy follows.
     text = settings(found, own.replicator, site.fqdn(host.spec))
-    yield File(CONFIG, text, 0o640, "root", OWNER, check=CHECK)
+    yield File(CONFIG, text, 0o400, OWNER, OWNER, check=CHECK)
 
 
 def program_text() -> str:
