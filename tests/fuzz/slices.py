@@ -79,9 +79,6 @@ def run(numbers: Iterable[int]) -> Tally:
             if wrong:
                 tally.violations.append(f"case {number}: {wrong}")
             tally.add(Tally(1, accepted, took, number))
-    tally.mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    if tally.mib > MOST_MIB:
-        tally.violations.append(f"up to case {tally.slowest_case}: {tally.mib} MiB of memory")
     return tally
 
 
@@ -106,18 +103,23 @@ def judged(path: Path, content: bytes) -> tuple[bool, str]:
     return accepted, ""
 
 
-def _slice(numbers: range) -> tuple[int, Tally]:
-    return numbers.start, run(numbers)
+def in_slice(numbers: range) -> tuple[int, Tally]:
+    """Run these cases in a process that does nothing else, so that its memory is theirs."""
+    tally = run(numbers)
+    tally.mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    if tally.mib > MOST_MIB:
+        tally.violations.append(f"cases {numbers.start} to {numbers.stop - 1}: {tally.mib} MiB of memory")
+    return numbers.start, tally
 
 
-def go_on(cases: int, state: Path = STATE, limit: int = ALL, size: int = SLICE) -> Tally:
+def go_on(cases: int, state: Path = STATE, among: range = range(ALL), size: int = SLICE) -> Tally:
     """Run at most so many cases that have not been run yet; returns what came of all that ever were."""
     kept = json.loads(state.read_text()) if state.exists() else {"done": [], "tally": {}}
     tally, done = Tally(**kept["tally"]), set(kept["done"])
-    ahead = [range(first, first + size) for first in range(0, limit, size) if first not in done]
+    ahead = [range(first, first + size) for first in among[::size] if first not in done]
     state.parent.mkdir(parents=True, exist_ok=True)
     with multiprocessing.get_context("spawn").Pool(os.cpu_count(), maxtasksperchild=5) as pool:
-        for first, found in pool.imap_unordered(_slice, ahead[: -(-cases // size)]):
+        for first, found in pool.imap_unordered(in_slice, ahead[: -(-cases // size)]):
             tally.add(found)
             done.add(first)
             write_whole(state, json.dumps({"done": sorted(done), "tally": asdict(tally)}))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from deskside.site.reading import MAX_BYTES, MAX_VALUES, Unreadable, read_document
 from fuzz.site_files import case
-from fuzz.slices import go_on, run
+from fuzz.slices import go_on, in_slice, run
 
 
 def test_a_case_is_the_same_for_ever() -> None:
@@ -29,16 +30,20 @@ def test_a_violation_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fuzz.slices.load", lambda path: 1 / 0)
     (violation,) = run([7]).violations
     assert violation == "case 7: ZeroDivisionError: division by zero"
+    monkeypatch.undo()
+    monkeypatch.setattr("fuzz.slices.MOST_MIB", 1)
+    (violation,) = in_slice(range(7, 8))[1].violations
+    assert re.fullmatch(r"cases 7 to 7: \d+ MiB of memory", violation)
 
 
 def test_slices_go_on_where_they_were_left(tmp_path: Path) -> None:
     state = tmp_path / "state.json"
-    assert [go_on(cases, state, 60, size=20).cases for cases in (1, 60, 20)] == [20, 60, 60]
+    assert [go_on(cases, state, range(60), size=20).cases for cases in (1, 60, 20)] == [20, 60, 60]
 
 
 @pytest.mark.matrix
-def test_a_slice(capsys: pytest.CaptureFixture[str]) -> None:
-    tally = run(range(1_000_000, 1_002_000))
+def test_a_slice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tally = go_on(2_000, tmp_path / "state.json", range(1_000_000, 1_002_000))
     with capsys.disabled():
         print(f"\n{tally}")
     assert not tally.violations

@@ -394,7 +394,9 @@ def test_backups_are_made_every_night_and_secrets_are_nowhere(own: Asked) -> Non
         assert own.rack.shell(host, f"systemctl is-enabled {TIMER}; systemctl is-active {TIMER}").split() == [
             *("enabled", "active"),
         ]
-        assert own.rack.shell(host, f"stat -c '%a %U %G' {CONFIG}").split() == ["640", "root", "openldap"]
+        assert own.rack.shell(host, f"stat -c '%a %U %G' {CONFIG}").split() == [
+            *("400", "openldap", "openldap"),
+        ]
         own.rack.run(host, "systemctl", "start", "deskside-directory-backup.service")
         assert json.loads(own.rack.run(host, PROGRAM, "backups").out)[0]["people"] == 2
         kept = own.rack.shell(host, "journalctl -b --no-pager; cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
