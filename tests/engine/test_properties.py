@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deskside.engine.approval import Approval
 from deskside.errors import StepFailed
 from deskside.model.event import Event, NodeChanged, NodeStatus
+from deskside.model.resource import Disruption
 from deskside.model.step import Step
 from deskside.site.schema import Role
 
 from .test_graph import PLATFORM, workflows
-from .world import Killed, Recording, World, declare, run, status_of
+from .world import Key, Killed, Recording, World, declare, run, status_of
 
 SECONDS = st.lists(st.sampled_from([0.0, 0.5, 1.0, 7.0]), min_size=3, max_size=3)
 
@@ -51,6 +55,28 @@ def test_serial_steps_are_never_on_two_hosts_at_once(steps: list[Step], seconds:
     for step in (step for step in steps if step.serial):
         mine = [line.split()[0] for line in world.log if line.split()[1].startswith(f"{step.name}@")]
         assert mine == ["begin", "end"] * (len(mine) // 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(workflows(), SECONDS, st.data())
+def test_at_most_one_host_is_drained_or_rebooted_at_a_time(
+    steps: list[Step], seconds: list[float], data: st.DataObject
+) -> None:
+    nodes = [node.id for node in world_of(steps, seconds).graph.nodes]
+    costs = {node: data.draw(st.sampled_from(list(Disruption))) for node in nodes}
+
+    def costly(name: str) -> Any:
+        def resources(site: Any, platform: Any, host: Any) -> Iterator[Key]:
+            yield Key(name, disruption=costs[f"{name}@{host.name}"])
+
+        return resources
+
+    world = world_of([replace(step, resources=costly(step.name)) for step in steps], seconds)
+    result = run(world.apply(approval=Approval.up_to(Disruption.REBOOT)))
+    assert result.ok
+    drains = [line.split() for line in world.log if costs[line.split()[1]] >= Disruption.DRAIN]
+    assert [word for word, _ in drains] == ["begin", "end"] * (len(drains) // 2)
+    assert len(drains) == 2 * sum(cost >= Disruption.DRAIN for cost in costs.values())
 
 
 @settings(max_examples=60, deadline=None)

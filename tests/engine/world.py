@@ -94,6 +94,8 @@ class FakeHost:
     """Shared by all hosts of a world: what was performed, in order."""
     rounds: int = 0
     seconds: float = 1.0
+    takes: dict[str, float] = field(default_factory=dict)
+    """Seconds of a step by its title, where it is not `seconds`."""
     writers: int = 0
     most_writers: int = 0
     sent: list[str] = field(default_factory=list)
@@ -134,7 +136,7 @@ class FakeHost:
         self.deadlines.append(deadline)
         self.log.append(f"begin {title}@{self.name}")
         try:
-            await asyncio.sleep(self.seconds)
+            await asyncio.sleep(self.takes.get(title, self.seconds))
             if self.trouble:
                 raise self.trouble.pop(0)
             for action in actions:
