@@ -134,3 +134,17 @@ def test_descendants_are_the_closure_of_needs(steps: list[Step]) -> None:
 
     for node in graph.nodes:
         assert graph.descendants(node.id) == {n.id for n in graph.nodes if waits_for(n.id, node.id)}
+
+
+@settings(deadline=None)
+@given(workflows())
+def test_heights_are_the_longest_ways_to_the_end(steps: list[Step]) -> None:
+    graph = make_graph(steps, PLATFORM)
+    heights = graph.heights()
+
+    def longest(node: str) -> int:
+        return 1 + max(
+            (longest(other.id) for other in graph.nodes if node in graph.needs[other.id]), default=0
+        )
+
+    assert heights == {node.id: longest(node.id) for node in graph.nodes}

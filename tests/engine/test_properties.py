@@ -37,8 +37,13 @@ def test_no_node_begins_before_its_needs_and_no_host_has_two_writers(
     result = run(world.apply(journal=journal))
     assert result.ok
     ended: set[str] = set()
+    heights = world.graph.heights()
     for event in journal.events:
         if isinstance(event, NodeChanged):
+            left = (
+                heights.keys() - ended - ({event.node} if event.status is not NodeStatus.RUNNING else set())
+            )
+            assert event.in_a_row == max((heights[node] for node in left), default=0)
             if event.status is NodeStatus.RUNNING:
                 assert set(world.graph.needs[event.node]) <= ended
             else:

@@ -21,12 +21,12 @@ def node(name: str, status: NodeStatus, at: float, **fields: object) -> NodeChan
 
 def short_run() -> list[Event]:
     return [
-        RunStarted("20261123T214501-1f4c", "apply", 5, ("ws1", "ws2"), at=1000.0),
+        RunStarted("20261123T214501-1f4c", "apply", 5, ("ws1", "ws2"), 4, at=1000.0),
         Progress("ws2", "waiting for gpu on ws1", at=1000.0),
-        node("baseline@ws1", NodeStatus.RUNNING, 1000.1),
+        node("baseline@ws1", NodeStatus.RUNNING, 1000.1, in_a_row=4),
         Progress("ws1", "package conntrack, file /etc/hosts", at=1000.4),
         OutputLine("ws1", "Setting up \x1b[31mconntrack\x1b[0m", at=1001.0),
-        node("baseline@ws1", NodeStatus.DONE, 1003.2, changes=2, seconds=3.1),
+        node("baseline@ws1", NodeStatus.DONE, 1003.2, changes=2, seconds=3.1, in_a_row=3),
         node("time@ws1", NodeStatus.UNCHANGED, 1003.3),
         node("gpu@ws1", NodeStatus.RUNNING, 1003.3),
         node(

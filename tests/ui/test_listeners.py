@@ -79,7 +79,8 @@ def test_silence_is_broken_and_less_often_with_time() -> None:
                 said.append(clock.now - 1000.0)
     assert said == [10.0, 30.0, 70.0, 130.0, 190.0]
     assert stream.getvalue().splitlines()[4] == (
-        "   10.0s  still going on: ws1 baseline for 9.9 s (package conntrack, file /etc/hosts)"
+        "   10.0s  still going on: ws1 baseline for 9.9 s (package conntrack, file /etc/hosts);"
+        " at least 4 more in a row"
     )
 
 
@@ -136,7 +137,7 @@ def test_live_rows_of_the_moment() -> None:
         assert rows(display, 80) == [
             "ws1  baseline    1:11  package conntrack, file /etc/hosts",
             "ws2                    waiting for gpu on ws1",
-            "0 of 5 steps  1:12",
+            "0 of 5 steps, at least 4 more in a row  1:12",
         ]
         for event in short_run()[4:]:
             display(event)

@@ -6,6 +6,7 @@ Decides when a node may begin and what its end means for others; what is done in
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -70,12 +71,16 @@ class _Run:
         self.writers = {host: asyncio.Lock() for host in self.graph.hosts}
         self.drains = asyncio.Lock()
         self.running: set[str] = set()
+        self.heights = self.graph.heights()
+        self.left = Counter(self.heights.values())
+        """Nodes that have not ended, by their heights."""
         self.told: dict[str, str] = {}
         self.deaf = False
 
     async def run(self, command: str) -> RunResult:
         begun = _now()
-        self._tell(RunStarted(self.journal.run, command, len(self.graph.nodes), self.graph.hosts))
+        nodes, hosts = len(self.graph.nodes), self.graph.hosts
+        self._tell(RunStarted(self.journal.run, command, nodes, hosts, self._in_a_row()))
         try:
             self._tell_waits()
             async with asyncio.TaskGroup() as group:
@@ -98,7 +103,8 @@ class _Run:
                 result = _result(node, NodeStatus.WAITING) if stopped else await self._carry_out(node)
         self.ended[node.id] = result
         if result.status is not NodeStatus.WAITING:
-            self._tell(_event(result))
+            self.left -= Counter([self.heights[node.id]])
+            self._tell(_event(result, self._in_a_row()))
         self.ends[node.id].set()
         self._tell_waits()
 
@@ -126,7 +132,7 @@ class _Run:
             agreement=self.agreement,
         )
         self.running.add(host)
-        self._tell(_event(_result(node, NodeStatus.RUNNING)))
+        self._tell(_event(_result(node, NodeStatus.RUNNING), self._in_a_row()))
         try:
             await work.carry_out()
         except Interrupted:
@@ -147,6 +153,10 @@ class _Run:
             self.ended.get(node.id) or _result(node, NodeStatus.WAITING) for node in self.graph.nodes
         )
         return RunResult(self.journal.run, nodes, interrupted, seconds, str(self.journal.log))
+
+    def _in_a_row(self) -> int:
+        """Nodes of the longest way that is left through the graph."""
+        return max(self.left, default=0)
 
     def _tell(self, event: Event) -> None:
         self.journal(event)
@@ -218,7 +228,7 @@ def _result(
     )
 
 
-def _event(result: NodeResult) -> NodeChanged:
+def _event(result: NodeResult, in_a_row: int) -> NodeChanged:
     return NodeChanged(
         node=result.node,
         step=result.step,
@@ -229,6 +239,7 @@ def _event(result: NodeResult) -> NodeChanged:
         reason=result.reason,
         hint=result.hint,
         seconds=result.seconds,
+        in_a_row=in_a_row,
     )
 
 

@@ -86,6 +86,14 @@ class Graph:
                 found.add(node.id)
         return frozenset(found - {node_id})
 
+    def heights(self) -> dict[str, int]:
+        """Node id -> how many nodes must follow one another from it to the end, itself among them."""
+        found = {node.id: 1 for node in self.nodes}
+        for node in reversed(self.nodes):
+            for need in self.needs[node.id]:
+                found[need] = max(found[need], found[node.id] + 1)
+        return found
+
     def text(self) -> str:
         """The workflow on one page: one line per step with where, what, and after what."""
         names = max((len(step.name) for step in self.steps), default=0)

@@ -45,6 +45,8 @@ class RunStarted(Event):
     command: str
     nodes: int = 0
     hosts: tuple[str, ...] = ()
+    in_a_row: int = 0
+    """Nodes that must follow one another, at least: the length of the critical path."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class NodeChanged(Event):
     reason: str = ""
     hint: str = ""
     seconds: float = 0.0
+    in_a_row: int = 0
+    """Nodes that have not ended and must follow one another, at least."""
 
 
 @dataclass(frozen=True)

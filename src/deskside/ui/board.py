@@ -27,13 +27,15 @@ class Board:
     counts: dict[NodeStatus, int] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
     ended: bool = False
+    in_a_row: int = 0
+    """Steps of the longest way that is left, at least."""
 
     def take(self, event: Event) -> None:
         """Take an event into account."""
         self.begun = self.begun or event.at
         match event:
             case RunStarted():
-                self.begun, self.total = event.at, event.nodes
+                self.begun, self.total, self.in_a_row = event.at, event.nodes, event.in_a_row
                 self.rows = {host: Row(host) for host in event.hosts}
             case NodeChanged():
                 self._take_node(event)
@@ -58,7 +60,13 @@ class Board:
         with_step = tuple(row for row in self.rows.values() if row.step)
         return with_step or tuple(row for row in self.rows.values() if row.doing not in ("", "finished"))
 
+    @property
+    def ahead(self) -> str:
+        """What must follow one another until the end; empty where that is not known, or nothing."""
+        return f"at least {self.in_a_row} more in a row" if self.in_a_row else ""
+
     def _take_node(self, event: NodeChanged) -> None:
+        self.in_a_row = event.in_a_row
         row = self._row(event.host)
         if event.status is NodeStatus.RUNNING:
             row.step, row.since, row.doing = event.step, event.at, ""

@@ -106,6 +106,7 @@ class LiveDisplay:
             foot = Text.assemble(
                 f"{board.finished} of {count(board.total, 'step')}",
                 failed,
+                (f", {board.ahead}" if board.ahead else "", "dim"),
                 (f"  {clock(now - (board.begun or now))}", "dim"),
             )
         lines.append(foot)

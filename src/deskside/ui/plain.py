@@ -67,7 +67,8 @@ class PlainLines:
                 since = f" for {duration(now - row.since)}" if row.step else ""
                 doing = f" ({row.doing})" if row.step and row.doing else row.doing
                 parts.append(f"{row.host} {row.step}{since}{doing}")
-            self._write([f"still going on: {listed(parts, 8)}"], now)
+            ahead = f"; {self._board.ahead}" if self._board.ahead else ""
+            self._write([f"still going on: {listed(parts, 8)}{ahead}"], now)
             self._patience = min(self._patience * 2, LONGEST)
 
     def close(self) -> None:
