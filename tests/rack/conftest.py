@@ -12,6 +12,7 @@ from deskside.lab.spec import RackSpec, workstations
 from rack.docker import put_docker
 from rack.kills import BringUp, bring_up_by_kills
 from rack.platforms import RACKS, OnRack, rack_up
+from rack.watching import Watch, watched
 
 DOCKER_HOST = "ws2"
 """Of the large rack: somebody's Docker is there before Deskside comes."""
@@ -31,23 +32,31 @@ def pytest_runtest_makereport(
 
 
 @pytest.fixture(scope="package")
-def _whole(request: pytest.FixtureRequest) -> Iterator[tuple[OnRack, BringUp]]:
+def _whole(request: pytest.FixtureRequest) -> Iterator[tuple[OnRack, BringUp, Watch]]:
     failed = request.config.stash.setdefault(FAILED, [])
     with rack_up(RackSpec(f"{RACKS}-whole", workstations(1, 2)), failed) as rack:
         put_docker(rack, DOCKER_HOST)
-        yield rack, bring_up_by_kills(rack)
+        with watched(rack.rack.folder / "programs.txt") as watch:
+            brought = bring_up_by_kills(rack)
+        yield rack, brought, watch
 
 
 @pytest.fixture(scope="package")
-def platform(_whole: tuple[OnRack, BringUp]) -> OnRack:
+def platform(_whole: tuple[OnRack, BringUp, Watch]) -> OnRack:
     """Three workstations and a NAS with everything on them; a test leaves them as it found them."""
     return _whole[0]
 
 
 @pytest.fixture(scope="package")
-def brought(_whole: tuple[OnRack, BringUp]) -> BringUp:
+def brought(_whole: tuple[OnRack, BringUp, Watch]) -> BringUp:
     """How that came about."""
     return _whole[1]
+
+
+@pytest.fixture(scope="package")
+def programs(_whole: tuple[OnRack, BringUp, Watch]) -> Watch:
+    """Every program that was started for it, here and on the hosts."""
+    return _whole[2]
 
 
 @pytest.fixture(scope="package")

@@ -17,7 +17,7 @@ from deskside.site.secrets import Secret
 from rack.platforms import OnRack, needs_root
 from rack.test_whole_directory import logs_in, password
 
-pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(600, func_only=True)]
 
 RELAY, PORT = "first-server.service", 1636
 RELAYING = f"""

@@ -6,6 +6,7 @@ import pytest
 
 from rack.kills import BringUp
 from rack.platforms import OnRack, needs_root
+from rack.watching import Watch
 
 pytestmark = [pytest.mark.rack, needs_root]
 
@@ -19,3 +20,11 @@ def test_a_bring_up_is_killed_inside_every_step_and_ends(platform: OnRack, broug
     assert brought.killed == brought.worked
     assert brought.runs > 5
     assert platform.deskside("plan", "--exit-code", "--json").document["plan"]["changes"] == 0
+
+
+def test_no_program_of_it_was_called_with_a_secret(platform: OnRack, programs: Watch) -> None:
+    names = {line.split(" ")[0].rpartition("/")[2] for line in programs.lines()}
+    assert {"kubeadm", "kubelet", "apt-get", "systemd-run"} <= names
+    files = list(platform.rack.folder.rglob("*.secret"))
+    assert len(files) > 3
+    assert programs.holding(file.read_text().strip() for file in files) == []

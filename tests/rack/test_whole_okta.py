@@ -18,7 +18,7 @@ from deskside.lab import nas, provider
 from rack.browser import browser
 from rack.platforms import OnRack, needs_root, until
 
-pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(600, func_only=True)]
 
 WRONG_PASSWORD = "none-of-hers"
 OFTEN = "  values: {hub: {config: {Leaving: {interval: 3}}}}\n"

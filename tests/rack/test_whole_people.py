@@ -19,7 +19,7 @@ from deskside.steps.directory import UNIT
 from rack.platforms import OnRack, needs_root, until
 from rack.test_whole_directory import logs_in, url
 
-pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(600, func_only=True)]
 
 PASSWORDS = {name: f"a-word-of-{name}" for name in ("ann", "bob", "cyd", "dan")}
 INTERVAL = 3
