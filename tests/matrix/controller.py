@@ -35,7 +35,7 @@ def _warm() -> None:
     for late in ("asyncssh", "deskside.lab.source", "deskside.store.upstream", "deskside.ui"):
         importlib.import_module(late)
     for acting in (True, False):
-        remote.program(acting=acting)
+        remote.compressed(acting=acting)
     all_steps()
     all_oses()
     directory_of("ldap")

@@ -46,6 +46,12 @@ def test_it_is_python_3_10_and_standard_library_only(acting: bool) -> None:
     assert wanted <= set(sys.stdlib_module_names)
 
 
+def test_what_travels_is_small() -> None:
+    """Bytes: what TCP sends before it waits for an answer is about as much, early in a connection."""
+    assert len(remote.compressed(acting=False)) < 16 * 1024
+    assert len(remote.compressed(acting=True)) < 32 * 1024
+
+
 def test_reading_carries_no_code_that_changes_anything() -> None:
     text = remote.program(acting=False).decode()
     for word in ("os.rename", "os.unlink(at", "os.mkdir", "os.chmod", "apt-get", "fcntl", "run_program"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from deskside.hosts.remote import stripped
+from deskside.hosts.remote import standing_alone
 
 FOLDER = Path(__file__).parent / "on_host"
 
@@ -13,5 +13,4 @@ FOLDER = Path(__file__).parent / "on_host"
 @cache
 def program(name: str) -> tuple[str, ...]:
     """The command line that runs a program of that name on a host; what it works on comes by its input."""
-    parts = (stripped(FOLDER / f"{part}.py") for part in ("speak", name))
-    return ("python3", "-I", "-c", "\n".join(("from __future__ import annotations", *parts)))
+    return ("python3", "-I", "-c", standing_alone(FOLDER / "speak.py", FOLDER / f"{name}.py"))

@@ -4,15 +4,16 @@ Nothing is installed for it. `program()` joins the files of this folder into one
 one namespace, so a name stands in one file only (a test holds it), and the files import nothing of Deskside
 but each other. No other part of Deskside imports them: `request()`, `BOOT` and `answer()` are the way in.
 
-Wire: a line `{"program": BYTES, "payload": BYTES, "sha256": ...}`, the program, the payload (JSON). Answer:
-lines `{"progress": ...}`, one line that is the answer, and the end marker with that line's digest (F3:
-without it, nothing is known).
+Wire: a line `{"program": BYTES, "payload": BYTES, "sha256": ...}`, the program (compressed: on a slow network
+its size costs round trips), the payload (JSON). Answer: lines `{"progress": ...}`, one line that is the
+answer, and the end marker with that line's digest (F3: without it, nothing is known).
 """
 
 from __future__ import annotations
 
-import ast
 import json
+import re
+import zlib
 from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
@@ -24,9 +25,9 @@ ACTING = (*READING, "room", "files", "packages", "artifacts", "releases", "actin
 """Files that change a host, in order."""
 
 BOOT = (
-    "import sys,json,hashlib;r=sys.stdin.buffer;h=json.loads(r.readline());"
+    "import sys,json,hashlib,zlib;r=sys.stdin.buffer;h=json.loads(r.readline());"
     "S=r.read(h['program']);P=r.read(h['payload']);"
-    "hashlib.sha256(S+P).hexdigest()==h['sha256'] or sys.exit(95);"
+    "hashlib.sha256(S+P).hexdigest()==h['sha256'] or sys.exit(95);S=zlib.decompress(S);"
     "g={'__name__':'deskside_remote','SOURCE':S};exec(compile(S,'deskside','exec'),g);g['main'](P)"
 )
 """What `python3 -c` is given: read program and payload, refuse half of them (status 95), run."""
@@ -39,34 +40,32 @@ END = "deskside-end "
 """Begins the end marker; the digest of the line before it follows."""
 
 
-def stripped(path: Path) -> str:
-    """A program's file without its imports of Deskside, docstrings and comments."""
-    tree = ast.parse(path.read_text(), feature_version=(3, 10))
-    kept: list[ast.stmt] = []
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(("deskside.", "__future__")):
-            continue
-        kept.append(node)
-    tree.body = kept
-    for part in ast.walk(tree):
-        if isinstance(part, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(part, False):
-            part.body = part.body[1:] or [ast.Pass()]
-    return ast.unparse(tree)
+_OURS = re.compile(r"^from (?:__future__|deskside\.[\w.]+) import (?:\([^)]*\)|.*)\n", re.MULTILINE)
+
+
+def standing_alone(*paths: Path) -> str:
+    """Files of a program as one text, without their imports of each other."""
+    return "\n".join(
+        ["from __future__ import annotations", *(_OURS.sub("", path.read_text()) for path in paths)]
+    )
 
 
 @cache
 def program(*, acting: bool) -> bytes:
     """The program as one text; without `acting` it holds no code that changes anything."""
-    parts = [
-        "from __future__ import annotations",
-        *(stripped(Path(__file__).parent / f"{name}.py") for name in (ACTING if acting else READING)),
-    ]
-    return "\n".join(parts).encode()
+    folder = Path(__file__).parent
+    return standing_alone(*(folder / f"{name}.py" for name in (ACTING if acting else READING))).encode()
+
+
+@cache
+def compressed(*, acting: bool) -> bytes:
+    """The program as it travels."""
+    return zlib.compress(program(acting=acting))
 
 
 def request(payload: Mapping[str, object], *, acting: bool) -> bytes:
     """What is sent over standard input."""
-    source, body = program(acting=acting), json.dumps(payload).encode()
+    source, body = compressed(acting=acting), json.dumps(payload).encode()
     head = {"program": len(source), "payload": len(body), "sha256": sha256(source + body).hexdigest()}
     return json.dumps(head).encode() + b"\n" + source + body
 
