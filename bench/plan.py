@@ -36,6 +36,8 @@ class Cost:
     """Seconds."""
     cpu: float
     """Seconds, user and system, with children."""
+    mib: float = 0.0
+    """Most memory that the process had at once."""
 
 
 def cost(argv: Sequence[str], name: str) -> Cost:
@@ -52,7 +54,7 @@ def cost(argv: Sequence[str], name: str) -> Cost:
         raise SystemExit("the plan is not empty: run deskside apply first")
     if process.returncode != 0:
         raise SystemExit(f"{name} ended with status {process.returncode}: {text}")
-    return Cost(wall, used.ru_utime + used.ru_stime)
+    return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
 def minimal_input(workspace: Workspace, folder: Path) -> Path:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import re
 import runpy
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import asyncssh
@@ -16,6 +19,9 @@ import pytest
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 PLAN: Mapping[str, Any] = runpy.run_path(str(BENCH / "plan.py"))
+JOB: Mapping[str, Any] = runpy.run_path(str(BENCH / "job.py"))
+COMPARE: Mapping[str, Any] = runpy.run_path(str(BENCH / "compare.py"))
+RELAY: Mapping[str, Any] = runpy.run_path(str(BENCH / "relay.py"))
 
 
 def test_a_cost_is_the_whole_process_with_its_children() -> None:
@@ -52,6 +58,49 @@ def test_the_table_has_medians_and_their_ratio() -> None:
     lines = PLAN["table"](costs, measured_name="plan", against="minimal").splitlines()
     assert " ".join(lines[1].split()) == "plan 1.00 s 2.00 s 9.00 s 0.40 s 0.50 s 0.60 s"
     assert lines[-1] == "plan / minimal: wall 4.00, CPU 2.00 (medians)"
+
+
+def test_the_job_has_twenty_items_and_the_peers_get_the_same() -> None:
+    wanted = JOB["JOB"]
+    host = SimpleNamespace(name="ws1", spec=SimpleNamespace(address="10.0.0.1"))
+    resources = list(JOB["job"].resources(None, None, host))
+    assert len(resources) == 20
+    subjects = " ".join(resource.subject for resource in resources)
+    for path in (*wanted["directories"], *wanted["files"], wanted["template"], wanted["absent"]):
+        assert path in subjects
+    for peer in ("job.yaml", "deploy.py"):
+        text = (BENCH / "peers" / peer).read_text()
+        for name in wanted:
+            assert re.search(rf"\b{name}\b", text), f"{peer} does nothing about {name}"
+
+
+def test_a_table_of_peers_has_ratios_to_ours() -> None:
+    cost = PLAN["Cost"]
+    table = COMPARE["Measured"](
+        "Nothing to do", {"deskside plan": [cost(2.0, 1.0)], "ansible": [cost(40.0, 8.0)]}
+    )
+    assert table.text().splitlines()[-1] == "| ansible | 40.00 s | 8.00 s | 20.00 | 8.00 |"
+
+
+async def test_a_relay_passes_everything_on_in_its_order() -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(await reader.read())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    relay = await RELAY["relay"]("127.0.0.2", "127.0.0.1", 0, 0.002, port)
+    reader, writer = await asyncio.open_connection("127.0.0.2", relay.sockets[0].getsockname()[1])
+    sent = random.Random(1).randbytes(300_000)
+    writer.write(sent)
+    writer.write_eof()
+    assert await reader.read() == sent
+    writer.close()
+    await writer.wait_closed()
+    relay.close()
+    server.close()
+    await asyncio.gather(relay.wait_closed(), server.wait_closed())
 
 
 @asynccontextmanager

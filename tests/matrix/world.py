@@ -23,10 +23,8 @@ from teaching import teach_host_steps
 
 from .served import Served
 
-NUMBERS = {"ws1": 11, "ws2": 12}
 LATER = 4_000_000_000.0
 """Seconds since 1970: no certificate has run out."""
-CARDS = {"ws1": "3c:ec:ef:10:00:11", "ws2": "3c:ec:ef:10:00:12"}
 EVERY = (
     *("baseline", "container_runtime", "cluster_software", "pod_network", "names", "resolver", "directory"),
     *("firewall", "homes", "host_login", "images", "security_updates", "time_sync"),
@@ -47,11 +45,10 @@ network:
   gateway: {net}.1
   api: {net}.10
   load_balancer: {net}.200-{net}.220
-  dhcp: {{provider: dnsmasq, on: ws1, range: {net}.100-{net}.199}}
+  dhcp: {{provider: dnsmasq, on: ws1, range: {net}.150-{net}.199}}
   dns: {{provider: dnsmasq, on: ws1}}
 hosts:
-  - {{name: ws1, mac: "3c:ec:ef:10:00:11", address: {net}.11, roles: [server, worker]}}
-  - {{name: ws2, mac: "3c:ec:ef:10:00:12", address: {net}.12, roles: [worker]}}
+{hosts}
   - {{name: nas, mac: "00:11:32:10:00:20", address: {net}.20, roles: [storage], managed: false}}
 identity:
   kind: ldap
@@ -69,15 +66,25 @@ notebooks:
 """
 
 
-def addresses(net: str) -> dict[str, str]:
-    """Of the hosts, by name; `net` is as 127.20.0."""
-    return {name: f"{net}.{number}" for name, number in NUMBERS.items()}
+def addresses(net: str, count: int = 2) -> dict[str, str]:
+    """Of so many hosts (at most 100), by name; `net` is as 127.20.0. The NAS has 20."""
+    return {f"ws{n}": f"{net}.{10 + n if n < 10 else 11 + n}" for n in range(1, count + 1)}
 
 
-def write_site(folder: Path, net: str, port: int, key: Path) -> Path:
+def card(address: str) -> str:
+    """MAC of the host with this address."""
+    return f"3c:ec:ef:10:00:{int(address.rpartition('.')[2]):02x}"
+
+
+def write_site(folder: Path, net: str, port: int, key: Path, count: int = 2) -> Path:
     """The site file, its lock, and the cache with everything that the lock names."""
     path = folder / "site.yaml"
-    path.write_text(SITE.format(port=port, key=key, net=net))
+    hosts = "\n".join(
+        f'  - {{name: {name}, mac: "{card(address)}", address: {address}, '
+        f"roles: [{'server, worker' if name == 'ws1' else 'worker'}]}}"
+        for name, address in addresses(net, count).items()
+    )
+    path.write_text(SITE.format(port=port, key=key, net=net, hosts=hosts))
     train = load_train(load(path).site.train)
     cache = folder / "cache/upstream"
     cache.mkdir(parents=True)
@@ -103,12 +110,12 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def bare_hosts(net: str, lock: Mapping[str, Locked]) -> dict[str, Served]:
-    """Both hosts as their installer left them."""
+def bare_hosts(net: str, lock: Mapping[str, Locked], count: int = 2) -> dict[str, Served]:
+    """Hosts as their installer left them."""
     served = {}
-    for name, address in addresses(net).items():
-        card: Json = {"name": "eth0", "addresses": [f"{address}/24"], "mtu": 1500, "mac": CARDS[name]}
-        host = FakeHost(name, facts={**bare_facts(name, address), "interfaces": [card]})
+    for name, address in addresses(net, count).items():
+        link: Json = {"name": "eth0", "addresses": [f"{address}/24"], "mtu": 1500, "mac": card(address)}
+        host = FakeHost(name, facts={**bare_facts(name, address), "interfaces": [link]})
         teach_host_steps(host, lock)
         host.answer("python3", "-c", says=_probed)
         host.tls[f"{net}.20", 636] = {"error": "", "names": ["nas.lab.example"], "not_after": LATER}

@@ -1,0 +1,116 @@
+"""The job of `peers/job.json` by Deskside's own resources and engine: the program that is measured.
+
+    python -m bench.job SITE plan|apply
+
+It has one step, and does what `deskside plan` and `deskside apply` do with theirs: connect to all hosts, ask
+for facts, plan, and carry out; the checks of a site before a run are no part of the job, and are left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from deskside.app.workspace import Workspace
+from deskside.catalog import make_platform
+from deskside.engine.approval import Approval
+from deskside.engine.executor import execute
+from deskside.engine.graph import make_graph
+from deskside.engine.journal import Journal
+from deskside.engine.planner import make_plan
+from deskside.hosts.session import open_sessions
+from deskside.model.artifact import Locked
+from deskside.model.facts import Facts
+from deskside.model.platform import Given, Host, Platform
+from deskside.model.query import Output, ReadFacts, ReadOutput
+from deskside.model.resource import Resource
+from deskside.model.step import step
+from deskside.resources.command import Command
+from deskside.resources.files import Absent, Directory, File, Link
+from deskside.resources.packages import Packages
+from deskside.resources.system import Sysctls, Unit
+from deskside.site.schema import Role, Site
+from deskside.ui.plan_text import plan_text
+
+JOB: Any = json.loads((Path(__file__).parent / "peers/job.json").read_text())
+HOST_FILE = "# Made for one host.\nname = {name}\naddress = {address}\n"
+
+
+@step(on={Role.SERVER, Role.WORKER})
+def job(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
+    """The job."""
+    yield Packages(tuple(JOB["packages"]))
+    for path, mode in JOB["directories"].items():
+        yield Directory(path, int(mode, 8))
+    for path, wanted in JOB["files"].items():
+        yield File(path, wanted["content"], int(wanted["mode"], 8))
+    yield File(JOB["template"], HOST_FILE.format(name=host.name, address=host.spec.address))
+    yield Sysctls("bench", JOB["sysctls"])
+    for name, wanted in JOB["users"].items():
+        yield user(name, wanted["uid"], wanted["shell"])
+    unit = File(JOB["unit"]["path"], JOB["unit"]["content"])
+    yield unit
+    yield Unit(JOB["unit"]["name"], after=(unit,))
+    yield Unit(JOB["running"])
+    yield Link(JOB["link"]["path"], JOB["link"]["target"])
+    yield Absent(JOB["absent"])
+
+
+def user(name: str, uid: int, shell: str) -> Resource:
+    """An account of the host."""
+
+    def there(found: Output) -> bool:
+        fields = found.stdout.strip().split(":")
+        return fields[0] == name and fields[2] == str(uid) and fields[-1] == shell
+
+    add = ("useradd", "--no-create-home", "--uid", str(uid), "--shell", shell, name)
+    ask = ReadOutput(("getent", "passwd", name))
+    return Command(f"user {name}", add, asks=ask, done=there, summary="add it")
+
+
+async def nothing(_: Locked) -> Path:
+    """The job sends no artifact."""
+    raise AssertionError
+
+
+async def main(path: Path, *, apply: bool) -> int:
+    """Exit status: 0 nothing to do or done, 1 failed, 2 something to do."""
+    workspace = Workspace.open(path)
+    site = workspace.site
+    opened = await open_sessions(site, workspace.pins, nothing, folder=workspace.folder)
+    try:
+        for error in opened.unreachable.values():
+            raise error
+        question = ReadFacts(("/",))
+        raw = await asyncio.gather(*(session.read(question) for session in opened.sessions.values()))
+        facts = {name: Facts.from_raw(one) for name, one in zip(opened.sessions, raw, strict=True)}
+        platform = make_platform(site, workspace.train, {}, facts, Given())
+        graph = make_graph([job], platform)
+        plan = await make_plan(graph, site, platform, opened.sessions)
+        sys.stdout.write(plan_text(plan))
+        if plan.empty or not apply:
+            return 0 if plan.empty else 2
+        with Journal(workspace.state) as journal:
+            result = await execute(
+                graph,
+                site,
+                platform,
+                opened.sessions,
+                approval=Approval(),
+                journal=journal,
+                listener=lambda event: None,
+                cancel=asyncio.Event(),
+            )
+        if result.error is not None:
+            sys.stderr.write(f"{result.error.message}\n")
+        return 0 if result.ok else 1
+    finally:
+        await opened.close()
+
+
+if __name__ == "__main__":
+    raise SystemExit(asyncio.run(main(Path(sys.argv[1]), apply=sys.argv[2] == "apply")))
