@@ -33,6 +33,7 @@ PURGE = """
 systemctl disable --now sssd 2>/dev/null || true
 DEBIAN_FRONTEND=noninteractive apt-get -qq purge --auto-remove slapd sssd-ldap >/dev/null 2>&1
 rm -rf /var/lib/ldap /etc/ldap/deskside /etc/ldap/slapd.d /var/lib/deskside/directory /opt/deskside /home/ann
+rm -f /var/lib/sss/db/*
 sed -i '/# for the directory$/d' /etc/hosts
 """
 
@@ -197,13 +198,14 @@ def test_everybody_sees_what_they_need_and_nobody_a_hash(own: Asked) -> None:
 def test_passwords_are_held_to_a_policy(own: Asked) -> None:
     def sets(password: str) -> int:
         script = (
-            'n=$(mktemp); p=$(mktemp); head -1 > "$n"; '
-            f"printf %s {PASSWORDS['bob']} > $p; tr -d '\\n' < $n > $n.1; "
+            "d=$(mktemp -d); IFS= read -r new; IFS= read -r old; "
+            'printf %s "$new" > "$d/new"; printf %s "$old" > "$d/old"; '
             "LDAPTLS_CACERT=/etc/ldap/deskside/authority.pem ldappasswd -x "
-            f'-H ldaps://ws1.{own.site.name} -D "{own.user("bob")}" -y "$p" -T "$n.1"; '
-            's=$?; rm "$n" "$p" "$n.1"; exit $s'
+            f'-H ldaps://ws1.{own.site.name} -D "{own.user("bob")}" -y "$d/old" -T "$d/new"; '
+            's=$?; rm -r "$d"; exit $s'
         )
-        return own.rack.run("ws2", "sh", "-c", script, stdin=f"{password}\n", check=False).code
+        given = f"{password}\n{PASSWORDS['bob']}\n"
+        return own.rack.run("ws2", "sh", "-c", script, stdin=given, check=False).code
 
     assert sets("short") != 0
     assert sets(PASSWORDS["bob"]) == 0
