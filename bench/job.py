@@ -17,10 +17,7 @@ from typing import Any
 
 from deskside.app.workspace import Workspace
 from deskside.catalog import make_platform
-from deskside.engine.approval import Approval
-from deskside.engine.executor import execute
 from deskside.engine.graph import make_graph
-from deskside.engine.journal import Journal
 from deskside.engine.planner import make_plan
 from deskside.hosts.session import open_sessions
 from deskside.model.artifact import Locked
@@ -34,7 +31,6 @@ from deskside.resources.files import Absent, Directory, File, Link
 from deskside.resources.packages import Packages
 from deskside.resources.system import Sysctls, Unit
 from deskside.site.schema import Role, Site
-from deskside.ui.plan_text import plan_text
 
 JOB: Any = json.loads((Path(__file__).parent / "peers/job.json").read_text())
 HOST_FILE = "# Made for one host.\nname = {name}\naddress = {address}\n"
@@ -91,9 +87,14 @@ async def main(path: Path, *, apply: bool) -> int:
         platform = make_platform(site, workspace.train, {}, facts, Given())
         graph = make_graph([job], platform)
         plan = await make_plan(graph, site, platform, opened.sessions)
-        sys.stdout.write(plan_text(plan))
         if plan.empty or not apply:
+            sys.stdout.write(f"{len(plan.nodes)} hosts, {'nothing' if plan.empty else 'something'} to do\n")
             return 0 if plan.empty else 2
+        # As in the command line: what carries out is imported where it is needed.
+        from deskside.engine.approval import Approval
+        from deskside.engine.executor import execute
+        from deskside.engine.journal import Journal
+
         with Journal(workspace.state) as journal:
             result = await execute(
                 graph,

@@ -19,12 +19,7 @@ from deskside.app.checks import SILENT, look_around
 from deskside.app.prepare import Prepared, Report, prepared
 from deskside.app.workspace import Workspace
 from deskside.catalog import steps_for
-from deskside.engine.agreement import Agreement
-from deskside.engine.approval import Approval
-from deskside.engine.executor import execute
 from deskside.engine.graph import Graph, make_graph
-from deskside.engine.journal import Journal, make_run_id
-from deskside.engine.outcome import RunResult
 from deskside.engine.planner import Plan, make_plan
 from deskside.errors import CheckFailed, DesksideError, Locked
 from deskside.model.event import Listener, RunEnded, RunStarted
@@ -32,6 +27,10 @@ from deskside.model.finding import Finding
 from deskside.store.store import Store
 
 if TYPE_CHECKING:
+    # What carries out is imported where it is needed: a plan is quicker without it.
+    from deskside.engine.agreement import Agreement
+    from deskside.engine.approval import Approval
+    from deskside.engine.outcome import RunResult
     from deskside.hosts.lease import Owner
 
 
@@ -98,6 +97,9 @@ async def carry_out(
     agreement: Agreement | None = None,
 ) -> RunResult:
     """Make it so. Raises Locked when another run of this site goes on; a failed node is in the result."""
+    from deskside.engine.executor import execute
+    from deskside.engine.journal import Journal
+
     workspace, found = proposal.workspace, proposal.prepared
     with only_run(workspace), Journal(workspace.state, proposal.run) as journal:
         return await execute(
@@ -115,6 +117,7 @@ async def carry_out(
 
 def new_owner(command: str) -> Owner:
     """Who holds the hosts for a run that begins now."""
+    from deskside.engine.journal import make_run_id
     from deskside.hosts.lease import Owner
 
     return Owner(make_run_id(), command)
@@ -125,6 +128,8 @@ def record_nothing(workspace: Workspace, command: str) -> None:
 
     Raises Locked when another run of this site goes on.
     """
+    from deskside.engine.journal import Journal
+
     with only_run(workspace), Journal(workspace.state) as journal:
         journal(RunStarted(journal.run, command))
         journal(RunEnded(journal.run, ok=True, log=str(journal.log)))

@@ -6,8 +6,8 @@ Signs: `+` something new, `~` something different, `-` something less, `?` known
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from deskside.engine.agreement import Agreement
 from deskside.engine.planner import NodePlan, Plan
 from deskside.model.action import (
     Action,
@@ -20,6 +20,9 @@ from deskside.model.action import (
 from deskside.model.resource import Change, Disruption
 from deskside.ui.style import Style, style_of
 from deskside.ui.words import clean, clean_lines, count, listed
+
+if TYPE_CHECKING:
+    from deskside.engine.agreement import Agreement
 
 SHORT = 12
 """Lines of a diff that are shown without -v."""
