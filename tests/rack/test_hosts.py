@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from deskside.errors import Busy, StepFailed
+from deskside.hosts import remote
+from deskside.hosts.lease import Owner
 from deskside.hosts.pins import Pins
 from deskside.hosts.session import Session
 from deskside.hosts.ssh import Link, Target
@@ -27,7 +31,7 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
-
+NARROW = "/etc/ssh/sshd_config.d/05-narrow.conf"
 HOLD_LOCK = """
 import fcntl, time
 with open("/var/lib/dpkg/lock-frontend", "w") as lock:
@@ -38,8 +42,9 @@ with open("/var/lib/dpkg/lock-frontend", "w") as lock:
 HALF = "/^Package: hello$/,/^$/s/^Status: .*/Status: install ok half-configured/"
 
 
-@pytest.fixture
-async def session(bare: OnRack, tmp_path: Path) -> AsyncIterator[Session]:
+@asynccontextmanager
+async def opened(bare: OnRack, tmp_path: Path) -> AsyncIterator[tuple[Link, Session]]:
+    """A connection to ws1."""
     tool = tmp_path / "tool"
     tool.write_bytes(suite.TOOL)
 
@@ -52,6 +57,12 @@ async def session(bare: OnRack, tmp_path: Path) -> AsyncIterator[Session]:
     await link.open()
     async with Session(link, fetch) as found:
         await found.settle(60)
+        yield link, found
+
+
+@pytest.fixture
+async def session(bare: OnRack, tmp_path: Path) -> AsyncIterator[Session]:
+    async with opened(bare, tmp_path) as (_, found):
         yield found
 
 
@@ -133,3 +144,38 @@ async def test_f10_an_interrupted_dpkg_is_repaired(session: Session, bare: OnRac
     assert "hello" in (await session.read(ReadOutput(("dpkg", "--audit")))).stdout
     await session.perform([InstallPackages(("sl",))], title="Packages", deadline=200)
     assert (await session.read(ReadOutput(("dpkg", "--audit")))).stdout == ""
+
+
+@asynccontextmanager
+async def narrow_door(bare: OnRack, *lines: str) -> AsyncIterator[None]:
+    """Settings of the real server for a while. Its children keep those that they began with."""
+    bare.run("ws1", "tee", NARROW, stdin="".join(f"{line}\n" for line in lines))
+    bare.run("ws1", "systemctl", "restart", "ssh")
+    try:
+        yield
+    finally:
+        bare.run("ws1", "rm", NARROW)
+        bare.run("ws1", "systemctl", "restart", "ssh")
+
+
+async def test_f5_a_server_of_two_sessions_is_slower_and_works(bare: OnRack, tmp_path: Path) -> None:
+    """One of them is held by the lease, so that a run and all questions share the other."""
+    async with narrow_door(bare, "MaxSessions 2"), opened(bare, tmp_path) as (link, session):
+        await session.hold(Owner("20261128T000000-f5f5", "apply"))
+        question = remote.request({"mode": "read", "queries": [ReadPath("/etc").wire()]}, acting=False)
+        work = session.perform([RunCommand(("sleep", "1"))], title="Sleep", deadline=30)
+        run = asyncio.ensure_future(work)
+        answers = await asyncio.gather(*(link.converse(question) for _ in range(6)))
+        assert (await run)[0].status == 0
+        assert len(answers) == 6
+        assert all("ok" in json.dumps(answer) for answer in answers)
+
+
+async def test_f5_a_server_that_lets_one_in_at_a_time_is_waited_for(bare: OnRack, tmp_path: Path) -> None:
+    address = bare.rack.host("ws1").address
+    async with narrow_door(bare, "MaxStartups 1:100:1"):
+        reader, writer = await asyncio.open_connection(address, 22)
+        assert (await reader.readline()).startswith(b"SSH-2.0-")
+        asyncio.get_running_loop().call_later(1.0, writer.close)
+        async with opened(bare, tmp_path) as (_, session):
+            assert (await session.read(ReadPath("/etc"))).kind == "directory"
