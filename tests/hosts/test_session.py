@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator
 from hashlib import sha256
@@ -13,7 +14,7 @@ import asyncssh
 import pytest
 
 from deskside.errors import PythonMissing, StepFailed, Unreachable
-from deskside.hosts import ssh
+from deskside.hosts import remote, ssh
 from deskside.hosts.pins import HostKey, host_key, scan_host_key
 from deskside.hosts.session import Session
 from deskside.hosts.ssh import Link, Lost
@@ -263,16 +264,18 @@ async def test_f5_where_few_sessions_are_allowed_what_runs_is_waited_for(
         return opened(connection, packet)
 
     monkeypatch.setattr(asyncssh.connection.SSHServerConnection, "_process_session_open", strict)
-    monkeypatch.setattr(ssh, "BACK_OFF", ())
+    monkeypatch.setattr(ssh, "BACK_OFF", (0.02, 0.02, 0.02))
     wait = RunCommand(("sh", "-c", f"until [ -e {loopback.root}/etc/go ]; do sleep 0.02; done"))
     running = asyncio.create_task(session.perform((wait,), title="Wait", deadline=30))
     while not (loopback.root / "run/deskside/runs").exists():
         await asyncio.sleep(0.01)
-    asked = [asyncio.create_task(session.read(ReadPath(path))) for path in ("/etc", "/opt")]
+    link = session._link
+    question = remote.request({"mode": "read", "queries": [ReadPath("/etc").wire()]}, acting=False)
+    asked = [asyncio.create_task(link.converse(question)) for _ in range(6)]
     await asyncio.wait(asked, timeout=0.3)
-    assert not any(question.done() for question in asked)
+    assert not any(conversation.done() for conversation in asked)
     (loopback.root / "etc/go").touch()
-    assert [found.kind for found in await asyncio.gather(*asked)] == ["directory", "directory"]
+    assert all("ok" in json.dumps(answer) for answer in await asyncio.gather(*asked))
     await running
 
 

@@ -91,6 +91,8 @@ class Link:
         self._connection: asyncssh.SSHClientConnection | None = None
         self._opening = asyncio.Lock()
         self._channels = asyncio.Semaphore(CHANNELS)
+        self._next = asyncio.Lock()
+        """Held by the one who opens a channel: where few are allowed, others wait for their turn."""
         self._passing: set[asyncio.Future[None]] = set()
         """Of the channels that are open and will end by themselves: done when they have."""
         self._command = launcher(target.user)
@@ -275,10 +277,11 @@ class Link:
         import asyncssh
 
         try:
-            process = await self._process()
             ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            if not standing:
-                self._passing.add(ended)
+            async with self._next:
+                process = await self._process()
+                if not standing:
+                    self._passing.add(ended)
             try:
                 # A launcher that ends at once reads nothing; its status says why.
                 with suppress(BrokenPipeError):
