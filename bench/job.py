@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from deskside.app.workspace import Workspace
-from deskside.catalog import make_platform
+from deskside.catalog import load_plugins, make_platform
 from deskside.engine.graph import make_graph
 from deskside.engine.planner import make_plan
 from deskside.hosts.session import open_sessions
@@ -82,7 +82,8 @@ async def main(path: Path, *, apply: bool) -> int:
         for error in opened.unreachable.values():
             raise error
         question = ReadFacts(("/",))
-        raw = await asyncio.gather(*(session.read(question) for session in opened.sessions.values()))
+        asked = asyncio.gather(*(session.read(question) for session in opened.sessions.values()))
+        raw, _ = await asyncio.gather(asked, asyncio.to_thread(load_plugins))
         facts = {name: Facts.from_raw(one) for name, one in zip(opened.sessions, raw, strict=True)}
         platform = make_platform(site, workspace.train, {}, facts, Given())
         graph = make_graph([job], platform)

@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
 from functools import cache
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import TypeVar
 
 from deskside import addons, distros, identity, oses, steps
@@ -24,6 +24,8 @@ from deskside.site.schema import Role, Site
 from deskside.site.trains import Train
 
 T = TypeVar("T")
+NO_CONSTANTS = (type, FunctionType, ModuleType)
+"""What most names of a module stand for."""
 
 
 @cache
@@ -96,6 +98,12 @@ def wanted_artifacts(site: Site, train: Train) -> tuple[Artifact, ...]:
     return tuple(_artifact(train, name) for name in dict.fromkeys(names))
 
 
+def load_plugins() -> None:
+    """Import every plug-in: for a thread beside something else, since each is imported at its first use."""
+    for find in (all_steps, all_addons, all_oses, all_doors):
+        find()
+
+
 def make_platform(
     site: Site,
     train: Train,
@@ -164,6 +172,6 @@ def _constants(package: ModuleType, kind: type[T]) -> Iterator[T]:
     for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
         module = importlib.import_module(f"{package.__name__}.{info.name}")
         for value in vars(module).values():
-            if isinstance(value, kind) and not isinstance(value, type):
+            if not isinstance(value, NO_CONSTANTS) and isinstance(value, kind):
                 found[id(value)] = value
     return iter(found.values())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from deskside.app.needs import Needs
 from deskside.app.workspace import Workspace
-from deskside.catalog import make_platform, wanted_artifacts
+from deskside.catalog import load_plugins, make_platform, wanted_artifacts
 from deskside.errors import DesksideError, Unreachable
 from deskside.model.artifact import Artifact, Kind, Locked
 from deskside.model.facts import Facts
@@ -78,7 +78,10 @@ async def prepared(
         if owner is not None:
             await opened.hold(owner)
             await asyncio.gather(*(session.settle() for session in opened.sessions.values()))
-        facts = await _facts(site, opened.sessions, silent)
+        # Hosts take a moment to answer, and so do the plug-ins that the answers are for.
+        facts, _ = await asyncio.gather(
+            _facts(site, opened.sessions, silent), asyncio.to_thread(load_plugins)
+        )
         if not facts:
             raise _nobody(site, silent)
         lock = {**await locking, **await _own_charts(workspace, store, report)}

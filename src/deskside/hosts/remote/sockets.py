@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 
@@ -13,6 +12,8 @@ LISTENING = {"tcp": "0A", "udp": "07"}
 
 def hex_address(text: str) -> str:
     """An address of /proc/net: 32-bit words in the machine's byte order."""
+    import ipaddress  # 2 ms, and most batches have no question of sockets
+
     data = bytes.fromhex(text)
     words = [data[place : place + 4][::-1] for place in range(0, len(data), 4)]
     return str(ipaddress.ip_address(b"".join(words)))

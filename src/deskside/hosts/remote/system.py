@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 from deskside.hosts.remote.core import (
     QuestionFailed,
@@ -50,6 +49,8 @@ def answer_packages(queries: Sequence[Mapping[str, object]]) -> list[object]:
 
 def moment(stamp: str) -> float:
     """Seconds since 1970 of systemd's `Mon 2026-11-23 21:51:28.123456 UTC`; 0 when there is none."""
+    from datetime import datetime
+
     parts = stamp.split()
     if len(parts) < 3:
         return 0.0
