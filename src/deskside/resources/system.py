@@ -179,26 +179,30 @@ class Unit:
     def _has_drop_in(self) -> bool:
         return any(f"/{self.name}.d/" in read.path for needed in self.after for read in needed.reads)
 
-    def _pending(self, found: Sequence[PathFound]) -> bool:
-        changed, rest = False, list(found)
+    def _pending(self, found: Sequence[PathFound]) -> tuple[OnDisk, ...]:
+        """Those of `after` that are about to be written."""
+        changed, rest = [], list(found)
         for needed in self.after:
             count = len(needed.reads)
-            changed |= needed.difference(rest[:count]) is not None
+            if needed.difference(rest[:count]) is not None:
+                changed.append(needed)
             rest = rest[count:]
-        return changed
+        return tuple(changed)
 
-    def _change(self, unit: UnitFound, pending: bool, stale: bool) -> Change | None:
+    def _change(self, unit: UnitFound, pending: Sequence[OnDisk], stale: bool) -> Change | None:
         runs = unit.active in _RUNS
         begin = self.running and not runs
-        again = self.running and runs and (pending or stale)
+        again = self.running and runs and (bool(pending) or stale)
         end = not self.running and runs
         # A package that the same step installs may start the unit before its files are written: a mere start
         # would then do nothing, and a restart of what does not run is a start.
         verb = "restart" if pending else "start"
         steps = [*self._settled(unit), *self._moved(unit, verb if begin else "", again, end)]
         # Of a unit's first drop-in systemd does not know, nor does it say that it has to be told. Not told
-        # without need: running containers lose their GPUs by it (F17).
-        unread = pending or unit.load != "loaded" or (begin and self._has_drop_in)
+        # without need, as for a mere setting of the service: running containers lose their GPUs by it (F17).
+        written = [read.path for needed in pending for read in needed.reads]
+        unread = any(path.startswith(f"{UNIT_DIRECTORY}/") for path in written)
+        unread |= unit.load != "loaded" or (begin and self._has_drop_in)
         if unit.needs_reload or (steps and unread):
             steps.insert(0, ("reload systemd", systemctl("daemon-reload")))
         if not steps:
