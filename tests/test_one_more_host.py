@@ -77,7 +77,7 @@ class Grown:
         assert result.ok, result.error
 
 
-async def test_f17_other_workers_change_their_peer_files_alone_and_nothing_is_restarted(
+async def test_f17_the_others_change_their_peer_files_alone_and_restart_nothing(
     tmp_path: Path,
 ) -> None:
     hosts: dict[str, FakeHost] = {}
