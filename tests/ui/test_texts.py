@@ -19,7 +19,7 @@ from deskside.model.finding import Finding, Outcome
 from deskside.model.platform import Certificate
 from deskside.model.resource import Change, Deferred, Disruption
 from deskside.site.secrets import Secret
-from deskside.ui.errors import error_text
+from deskside.ui.errors import SHOWN, error_text
 from deskside.ui.findings import finding_line, findings_text
 from deskside.ui.plan_text import plan_text, sign
 from deskside.ui.status_text import status_text
@@ -198,6 +198,15 @@ def test_errors_say_every_problem_one_sentence_and_a_hint() -> None:
     assert (
         error_text(DesksideError("no\x1b[2J", detail="secret output"), style=PLAIN) == "error: no\ufffd[2J\n"
     )
+
+
+def test_the_first_problems_of_very_many_are_shown() -> None:
+    problems = [
+        Problem("site.yaml", line, "hosts", "is no list", "write a list") for line in range(1, 30_000)
+    ]
+    lines = error_text(SiteError("29999 problems", problems=problems), style=PLAIN).splitlines()
+    assert len(lines) == SHOWN + 3
+    assert lines[-3:-1] == ["and 29799 more problems", "error: 29999 problems"]
 
 
 def test_colour_is_for_terminals_that_want_it() -> None:
