@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -16,6 +15,8 @@ import click
 from deskside.errors import Interrupted
 
 if TYPE_CHECKING:
+    import asyncio
+
     from deskside.app.workspace import Workspace
     from deskside.model.artifact import ArtifactSource
     from deskside.store.store import Store
@@ -79,6 +80,8 @@ say = _Saying()
 
 def run(work: Coroutine[object, object, T]) -> T:
     """Run a coroutine to its end. Raises Interrupted on Ctrl-C, after it cleaned up."""
+    import asyncio
+
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:
@@ -88,6 +91,8 @@ def run(work: Coroutine[object, object, T]) -> T:
 @contextmanager
 def stop_on_signal(stopped: asyncio.Event, tell: Callable[[str], None]) -> Iterator[None]:
     """First Ctrl-C (or SIGTERM) sets `stopped`; the second ends the process at once."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     signals = (signal.SIGINT, signal.SIGTERM)
 

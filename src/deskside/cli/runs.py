@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import shlex
 from dataclasses import asdict, replace
@@ -201,6 +200,8 @@ def apply(
 async def _carried_out(
     proposal: Proposal, approval: Approval, agreed: Agreement | None, *, as_json: bool, verbose: bool
 ) -> RunResult:
+    import asyncio
+
     from deskside.app.runs import carry_out
     from deskside.ui import make_listener
     from deskside.ui.summary import summary_text

@@ -11,9 +11,6 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
 from deskside.distros import kubeadm_config as config
 from deskside.errors import StepFailed
 from deskside.model.action import Action, ActionResult, RemovePath, RunCommand, Text, WriteFile
@@ -58,6 +55,10 @@ _AGAIN = (
 
 def ca_hash(pem: bytes) -> str:
     """The fingerprint that kubeadm makes of an authority: `sha256:` and the digest of its public key."""
+    # Needed once in the life of a host, and slow to import.
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
     key = x509.load_pem_x509_certificate(pem).public_key()
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return f"sha256:{hashlib.sha256(spki).hexdigest()}"

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from time import time
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from deskside.model.query import Json
+if TYPE_CHECKING:
+    from deskside.model.query import Json
 
 
 class NodeStatus(StrEnum):
