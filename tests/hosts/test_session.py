@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -335,3 +336,22 @@ def test_importing_hosts_loads_no_ssh_library() -> None:
 
     code = "import deskside.hosts.session, deskside.hosts.fake, sys; sys.exit('asyncssh' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+async def test_a_server_that_never_speaks_is_waited_for_once(
+    loopback: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the connection, as a host does whose disk hangs, and that is all."""
+    came: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: came.append(writer), "127.0.0.1", 0)
+    monkeypatch.setattr(ssh, "LOGIN_SECONDS", 0.3)
+    monkeypatch.setattr(ssh, "SUDDEN_SECONDS", 0.2)
+    pins(loopback).put("ws1", "127.0.0.1", host_key(loopback.key))
+    silent = replace(target(loopback), port=server.sockets[0].getsockname()[1])
+    with pytest.raises(Unreachable, match="does not answer"):
+        await Link(silent, pins(loopback)).open()
+    assert len(came) == 1
+    for writer in came:
+        writer.close()
+    server.close()
+    await server.wait_closed()

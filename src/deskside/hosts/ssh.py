@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from deskside.errors import LoginRefused, PythonMissing, StepFailed, Unreachable
@@ -32,6 +33,8 @@ CONNECT_SECONDS = 10.0
 LOGIN_SECONDS = 30.0
 BACK_OFF = (0.3, 0.8, 2.0, 4.0)
 """Seconds before each further try, when a server hangs up before it says who it is (MaxStartups, F5)."""
+SUDDEN_SECONDS = 5.0
+"""A server that hangs up does so within these; one that says nothing at all is not tried again."""
 INSTALL_PYTHON = (
     "apt-get -qy update && apt-get -qy -o DPkg::Lock::Timeout=300 --no-install-recommends install python3"
 )
@@ -153,6 +156,7 @@ class Link:
         import asyncssh
 
         for pause in (*BACK_OFF, None):
+            begun = monotonic()
             try:
                 return await self._connect_once()
             except asyncssh.PermissionDenied as error:
@@ -164,7 +168,8 @@ class Link:
             except asyncssh.ConfigParseError as error:
                 raise Unreachable(f"the SSH configuration of this machine cannot be read: {error}") from None
             except (OSError, asyncssh.Error) as error:
-                if pause is None or not isinstance(error, ConnectionResetError | asyncssh.ConnectionLost):
+                hung_up = isinstance(error, ConnectionResetError | asyncssh.ConnectionLost)
+                if pause is None or not hung_up or monotonic() - begun > SUDDEN_SECONDS:
                     raise Lost(str(error) or type(error).__name__) from None
                 await asyncio.sleep(pause)
         raise AssertionError("unreachable")
