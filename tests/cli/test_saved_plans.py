@@ -131,3 +131,16 @@ def test_steps_alone_are_no_plan_to_keep(deskside: Runner, site: Path) -> None:
     ran = deskside("-f", site, "plan", "--graph", "text", "--out", "lab.plan")
     assert ran.status == 2
     assert "--out" in ran.err
+
+
+def test_no_host_is_asked_for_a_plan_that_cannot_be_kept(
+    deskside: Runner, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deskside.app.runs.proposed", None)
+    for out, said in (
+        ("nowhere/lab.plan", "cannot be written to nowhere/lab.plan"),
+        (site, "is no plan file"),
+    ):
+        ran = deskside("-f", site, "plan", "--out", out)
+        assert (ran.status, ran.out) == (2, "")
+        assert said in ran.err

@@ -119,13 +119,19 @@ def plan(
         found = outline(workspace)
         click.echo(found.dot() if graph == "dot" else found.text(), nl=False)
         return
-    from deskside.app.plan_file import unfit
     from deskside.app.runs import proposed
+
+    if out is not None:
+        from deskside.engine.saved import look_for_room
+
+        look_for_room(out)  # before hosts are asked in vain
 
     async def look() -> tuple[Plan, DesksideError | None]:
         async with proposed(workspace, make_store(workspace), say, write_lock=True) as proposal:
             error = proposal.silent_error or _plan_error(proposal.plan)
             if out is not None:
+                from deskside.app.plan_file import unfit
+
                 error = unfit(proposal)
             next_command = "" if out and error else f"deskside apply{_named(out)}"
             _show(proposal, as_json=as_json, verbose=verbose, next_command=next_command)

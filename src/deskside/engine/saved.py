@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -177,18 +178,32 @@ def text_of(plan: SavedPlan, key: Secret) -> str:
 
 def write_plan(path: Path, text: str) -> None:
     """Whole or not at all, for its owner alone. Raises FileError; nothing but a plan file is replaced."""
+    look_for_room(path)
+    try:
+        write_whole(path, text)
+    except OSError as error:
+        raise _no_room(path, error) from None
+
+
+def look_for_room(path: Path) -> None:
+    """Raises FileError where a plan could not be written, with what would be said then; writes nothing."""
     try:
         if path.exists() and not _looks_like_one(path):
             raise FileError(
                 f"{path} exists and is no plan file, so it was not replaced",
                 hint="name another file: deskside plan --out FILE",
             )
-        write_whole(path, text)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
-        raise FileError(
-            f"the plan cannot be written to {path}: {error.strerror or error}",
-            hint="name a file in a folder that you may write to: deskside plan --out FILE",
-        ) from None
+        raise _no_room(path, error) from None
+
+
+def _no_room(path: Path, error: OSError) -> FileError:
+    return FileError(
+        f"the plan cannot be written to {path}: {error.strerror or error}",
+        hint="name a file in a folder that you may write to: deskside plan --out FILE",
+    )
 
 
 def _looks_like_one(path: Path) -> bool:
