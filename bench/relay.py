@@ -30,12 +30,12 @@ async def relay(here: str, there: str, port: int, seconds: float, far_port: int 
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         back, onward = await asyncio.open_connection(there, far_port)
-        try:
+        # The end of this program is the end of what still goes on.
+        with suppress(asyncio.CancelledError):
             await asyncio.gather(flow(reader, onward, seconds), flow(back, writer, seconds))
             await asyncio.sleep(2 * seconds)
-        finally:
-            writer.close()
-            onward.close()
+        writer.close()
+        onward.close()
 
     return await asyncio.start_server(accept, here, port)
 
