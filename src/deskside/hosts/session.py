@@ -18,6 +18,7 @@ from typing import Self, TypeAlias
 from deskside.errors import Busy, StepFailed, Unreachable
 from deskside.hosts import remote
 from deskside.hosts.asking import Asking, Raw
+from deskside.hosts.layers import Layers, Part, Staged, gaps
 from deskside.hosts.lease import Lease, Owner, locked_by
 from deskside.hosts.pins import Pins
 from deskside.hosts.ssh import Link, Lost, Target
@@ -45,9 +46,12 @@ def silent(_: str) -> None:
 class Session(Asking):
     """A connected host. Counts its `round_trips` and `writes`, for tests and measurements."""
 
-    def __init__(self, link: Link, fetch: Fetch, report: Report = silent) -> None:
+    def __init__(
+        self, link: Link, fetch: Fetch, report: Report = silent, layers: Layers | None = None
+    ) -> None:
         super().__init__(link.target.name)
         self._link, self._fetch, self._report = link, fetch, report
+        self._layers, self._staged = layers or Layers(), Staged()
         self._sending: dict[str, asyncio.Lock] = {}
         self._lease: Lease | None = None
         self.writes = 0
@@ -197,35 +201,58 @@ class Session(Asking):
             return
         async with self._sending.setdefault(artifact.sha256, asyncio.Lock()):
             path = await self._fetch(artifact)
-            size = (await asyncio.to_thread(path.stat)).st_size
-            kind = str(artifact.artifact.kind)
-            wanted = {"mode": "receive", "sha256": artifact.sha256, "size": size, "kind": kind}
-            request = remote.request(wanted, acting=True)
-            for attempt in (1, 2, 3):
-                try:
-                    blocks = self._blocks(path, artifact.name, size)
-                    answer = await self._link.converse(request, self._heard, blocks)
-                    break
-                except Lost as error:
-                    if attempt == 3:
-                        raise Unreachable(f"{self.name} was lost while {artifact.name} was sent") from error
-                    await self._link.open()
+            parts = await self._layers.of(artifact, path)
+            answer = await self._sent(artifact, path, parts)
+            if parts and "error" in answer and not answer.get("full"):
+                # What the host had was not what it seemed.
+                answer = await self._sent(artifact, path, ())
+            if "error" not in answer:
+                self._staged.add(artifact.sha256, parts)
         if "error" in answer:
             hint = FULL_HINT.format(name=self.name) if answer.get("full") else ""
             raise StepFailed(
                 f"{artifact.name} could not be sent to {self.name}: {answer['error']}", hint=hint
             )
 
-    async def _blocks(self, path: Path, name: str, size: int) -> AsyncIterator[bytes]:
+    async def _sent(self, artifact: Locked, path: Path, parts: Sequence[Part]) -> Raw:
+        """The host's answer, over as many connections as it takes."""
+        size = (await asyncio.to_thread(path.stat)).st_size
+        kind = str(artifact.artifact.kind)
+        wanted = {"mode": "receive", "sha256": artifact.sha256, "size": size, "kind": kind}
+        request = remote.request({**wanted, "parts": self._staged.wire(parts)}, acting=True)
+        sizes = {part.offset: part.size for part in parts}
+        for _ in range(3):
+            held: dict[int, int] = {}
+
+            def listen(message: Raw, held: dict[int, int] = held) -> None:
+                said = message.get("held")
+                held.update({at: sizes[at] for at in said if at in sizes} if isinstance(said, list) else {})
+                self._heard(message)
+
+            try:
+                return await self._link.converse(
+                    request, listen, self._blocks(path, artifact.name, size, held)
+                )
+            except Lost as error:
+                lost = error
+            await self._link.open()
+        raise Unreachable(f"{self.name} was lost while {artifact.name} was sent") from lost
+
+    async def _blocks(
+        self, path: Path, name: str, size: int, held: Mapping[int, int]
+    ) -> AsyncIterator[bytes]:
+        """All of a file but the parts that the host holds: known once the first block is wanted."""
         self.writes += 1
-        sent, said = 0, monotonic()
+        sent, said, whole = 0, monotonic(), size - sum(held.values())
         with path.open("rb") as file:
-            while block := await asyncio.to_thread(file.read, BLOCK):
-                yield block
-                sent += len(block)
-                if monotonic() - said > 2:
-                    said = monotonic()
-                    self._report(f"sending {name}: {sent >> 20} of {size >> 20} MiB")
+            for begin, end in gaps(size, held):
+                file.seek(begin)
+                while block := await asyncio.to_thread(file.read, min(BLOCK, end - file.tell())):
+                    yield block
+                    sent += len(block)
+                    if monotonic() - said > 2:
+                        said = monotonic()
+                        self._report(f"sending {name}: {sent >> 20} of {whole >> 20} MiB")
 
 
 def _result(item: object) -> ActionResult:
@@ -276,6 +303,7 @@ async def connect(
     *,
     folder: Path = Path(),
     bootstrap: bool = False,
+    layers: Layers | None = None,
 ) -> Session:
     """A session of one host. `folder` is the site file's; `bootstrap` lets a missing python3 be installed.
 
@@ -285,7 +313,7 @@ async def connect(
     target = Target(spec.name, str(spec.address), site.admin.user, site.admin.port, keys, bootstrap)
     link = Link(target, Pins(pins))
     await link.open()
-    return Session(link, fetch, report)
+    return Session(link, fetch, report, layers)
 
 
 async def open_sessions(
@@ -300,13 +328,16 @@ async def open_sessions(
 ) -> Opened:
     """Sessions of all managed hosts (or of `only`) at once; `report(host, text)`."""
     specs = [spec for spec in site.hosts if spec.managed and (not only or spec.name in only)]
+    layers = Layers()
 
     async def opened(spec: HostSpec) -> Session | Unreachable:
         def told(text: str) -> None:
             report(spec.name, text)
 
         try:
-            return await connect(spec, site, pins, fetch, told, folder=folder, bootstrap=bootstrap)
+            return await connect(
+                spec, site, pins, fetch, told, folder=folder, bootstrap=bootstrap, layers=layers
+            )
         except Unreachable as error:
             return error
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from time import time
 
 from deskside.hosts.remote.core import Raw, at, digest_of, finish, folder, number_of, say, text_of
@@ -17,6 +17,7 @@ from deskside.hosts.remote.room import disk_is_full, shortage
 STAGING = "/var/lib/deskside/staging"
 STORE = "/opt/deskside/store"
 IMAGES = "/var/lib/deskside/containerd"
+BLOBS = f"{IMAGES}/io.containerd.content.v1.content/blobs/sha256"
 BYTES_PER_INODE = 8 << 10
 """Of a compressed archive; most hold larger files."""
 
@@ -33,8 +34,26 @@ def receive_mode(payload: Mapping[str, object]) -> None:
     if missing:
         finish({"error": missing, "full": True})
         return
-    say({"wanted": True})
-    finish(receive(digest, size))
+    held = held_parts(payload, size)
+    say({"wanted": True, "held": [offset for offset, *_ in held]})
+    finish(receive(digest, size, held))
+
+
+def held_parts(payload: Mapping[str, object], size: int) -> list[tuple[int, int, str, int]]:
+    """Parts of an archive that are here already: offset, size, and the file and place to copy them from."""
+    parts, found, end = payload.get("parts"), [], 0
+    for offset, length, digest, archive, place in parts if isinstance(parts, list) else []:
+        blob, staged = at(f"{BLOBS}/{digest}"), at(f"{STAGING}/{archive}")
+        if offset < end or offset + length > size:
+            continue
+        if os.path.isfile(blob) and os.stat(blob).st_size == length:
+            found.append((offset, length, blob, 0))
+        elif os.path.isfile(staged) and os.stat(staged).st_size >= place + length:
+            found.append((offset, length, staged, place))
+        else:
+            continue
+        end = offset + length
+    return found
 
 
 def needed(size: int, kind: str) -> dict[str, tuple[int, int]]:
@@ -45,18 +64,31 @@ def needed(size: int, kind: str) -> dict[str, tuple[int, int]]:
     return {STAGING: (size, 1), place: (size * 3 // 2, size // BYTES_PER_INODE)}
 
 
-def receive(digest: str, size: int) -> Raw:
-    """Write what comes; it gets its name when its digest is right."""
-    temporary, found, left = at(f"{STAGING}/.{digest}.{os.getpid()}"), hashlib.sha256(), size
+def receive(digest: str, size: int, held: list[tuple[int, int, str, int]]) -> Raw:
+    """Write what comes, and what is here already; it gets its name when its digest is right."""
+    temporary, found, position = at(f"{STAGING}/.{digest}.{os.getpid()}"), hashlib.sha256(), 0
+
+    def copy(read: Callable[[int], bytes], left: int) -> int:
+        """How many bytes were missing."""
+        while left > 0:
+            block = read(min(left, 1 << 20))
+            if not block:
+                break
+            file.write(block)
+            found.update(block)
+            left -= len(block)
+        return left
+
     try:
         with open(temporary, "wb") as file:
-            while left > 0:
-                block = sys.stdin.buffer.read(min(left, 1 << 20))
-                if not block:
-                    return {"error": f"the connection ended {left} bytes too early"}
-                file.write(block)
-                found.update(block)
-                left -= len(block)
+            for offset, length, path, start in [*held, (size, 0, os.devnull, 0)]:
+                missing = copy(sys.stdin.buffer.read, offset - position)
+                if missing:
+                    return {"error": f"the connection ended {missing} bytes too early"}
+                with open(path, "rb") as here:
+                    here.seek(start)
+                    copy(here.read, length)
+                position = offset + length
             file.flush()
             os.fsync(file.fileno())
         if found.hexdigest() != digest:
