@@ -9,10 +9,16 @@ import pytest
 from deskside.app.runs import proposed
 from deskside.app.workspace import Workspace
 from deskside.cli.options import make_store
+from deskside.hosts.layers import parts_of
+from deskside.hosts.remote.artifacts import BLOBS
+from deskside.lab.recipes import default_cache
+from deskside.lab.source import RecipeSource
+from deskside.model.artifact import Kind
+from deskside.store.lock import LOCK_NAME, read_lock
 from rack.conftest import DOCKER_HOST
 from rack.digests import host_digest, object_digest
 from rack.docker import CONTAINER, docker_before, docker_state
-from rack.platforms import OnRack, needs_root
+from rack.platforms import OnRack, finished, needs_root
 
 pytestmark = [pytest.mark.rack, needs_root]
 
@@ -57,6 +63,20 @@ async def test_a_plan_costs_two_rounds_a_host(platform: OnRack) -> None:
         assert proposal.plan.empty
         assert {name: session.round_trips for name, session in sessions.items()} == dict.fromkeys(MANAGED, 2)
         assert {session.writes for session in sessions.values()} == {0}
+
+
+def test_layers_of_archives_are_found_where_the_runtime_keeps_them(platform: OnRack) -> None:
+    """By these digests hosts say what need not be sent again."""
+    workspace = Workspace.open(platform.site_file)
+    source = RecipeSource(workspace.train, default_cache())
+    lock = read_lock(workspace.folder / LOCK_NAME)
+    images = [locked for locked in lock.values() if locked.artifact.kind is Kind.IMAGE]
+    parts = [part for image in images for part in parts_of(finished(source.fetch(image)))]
+    there = set(platform.shell("ws2", f"ls {BLOBS}").split())
+    assert {part.sha256 for part in parts} <= there
+    again = sum(part.size for part in parts) - sum({part.sha256: part.size for part in parts}.values())
+    print(f"{len(parts)} layers of {len(images)} archives; {again >> 20} MiB of them would travel twice")
+    assert again > 50 << 20
 
 
 def test_a_docker_that_was_there_is_untouched(platform: OnRack) -> None:
