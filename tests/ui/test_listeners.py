@@ -137,7 +137,7 @@ def test_live_rows_of_the_moment() -> None:
         assert rows(display, 80) == [
             "ws1  baseline    1:11  package conntrack, file /etc/hosts",
             "ws2                    waiting for gpu on ws1",
-            "0 of 5 steps, at least 4 more in a row  1:12",
+            "0 of 5 steps  1:12  at least 4 more in a row",
         ]
         for event in short_run()[4:]:
             display(event)

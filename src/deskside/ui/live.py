@@ -106,8 +106,8 @@ class LiveDisplay:
             foot = Text.assemble(
                 f"{board.finished} of {count(board.total, 'step')}",
                 failed,
-                (f", {board.ahead}" if board.ahead else "", "dim"),
                 (f"  {clock(now - (board.begun or now))}", "dim"),
+                (f"  {board.ahead}" if board.ahead else "", "dim"),
             )
         lines.append(foot)
         for line in lines:
