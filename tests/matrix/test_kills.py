@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,8 @@ async def test_f1_killed_at_seeded_instants(tmp_path: Path, kills: int, shown: S
             what = f"case {number} of seed {SEED}-{kills}, {share:.3f} of {', '.join(run.steps)}"
             killed = await killed_and_run_again(place, run, what, after=share * run.seconds)
             counted["kills" if killed else "ended before"] += 1
+            if not killed:  # the machine has less to do than it had
+                wanted[part] = replace(run, seconds=0.98 * run.seconds)
 
     await side_by_side(tmp_path, work)
     shown(
