@@ -1,7 +1,7 @@
 """One job on the same hosts by Deskside, Ansible (three ways), pyinfra, and the least that asyncssh can do.
 
-    sudo .venv/bin/python -m bench.compare                        a rack of its own; half an hour
-    sudo .venv/bin/python -m bench.compare --hosts 1,4 --runs 5 --tools deskside,pyinfra
+    sudo .venv/bin/python -m bench.compare                        a rack of its own; about an hour
+    sudo .venv/bin/python -m bench.compare --hosts 1,4 --runs 5 --tools "pyinfra,ansible mitogen"
 
 Prints tables: seconds from start to exit, CPU seconds of the controller, and ratios to Deskside. The rack
 stays up with --keep.
@@ -26,6 +26,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.plan import Cost, cost
+from deskside.errors import DesksideError
 from deskside.lab import rack as racks
 from deskside.lab.bringup import install_packages
 from deskside.lab.recipes import build, default_cache
@@ -39,6 +40,12 @@ RELAY_NET, RELAY_PORT = "127.31.0.", 2222
 PORTS = {0: 22, 10: RELAY_PORT}
 """Where a host is reached, by the milliseconds that are added."""
 MAX_HOSTS = 16
+OURS = "deskside"
+"""What the others are compared with: measured in any case."""
+TOOLS = (
+    *("floor", "deskside plan", OURS, "pyinfra"),
+    *("ansible", "ansible pipelining", "ansible mitogen"),
+)
 LONG_ENOUGH = 45.0
 """Seconds after which no further run of a program is measured."""
 
@@ -213,7 +220,7 @@ class Measured:
 
     def text(self) -> str:
         """A table of medians, in Markdown."""
-        ours = self.costs.get("deskside plan") or self.costs["deskside"]
+        ours = self.costs.get("deskside plan") or self.costs[OURS]
         lines = [
             f"\n{self.title}\n",
             "| what | wall | CPU | wall, of ours | CPU, of ours |",
@@ -270,7 +277,7 @@ def compared(rack: racks.Rack, way: Way, peers: Path, tools: Sequence[str], runs
     """A first run of each program on cleared hosts, and runs that find nothing to do, in turn."""
     folder = ROOT / f"build/bench/{way.count}-{way.milliseconds}"
     programs = Inputs(way, folder, peers).programs()
-    chosen = {name: argv for name, argv in programs.items() if not tools or name in tools}
+    chosen = {name: argv for name, argv in programs.items() if name in (*tools, OURS)}
     clear = (HERE / "peers/clear.sh").read_text()
     shape = f"{way.count} host{'s' if way.count > 1 else ''}, {way.milliseconds} ms added"
     first, again = Measured(f"First run, {shape}"), Measured(f"Nothing to do, {shape}")
@@ -281,8 +288,7 @@ def compared(rack: racks.Rack, way: Way, peers: Path, tools: Sequence[str], runs
             asyncio.run(on_all(rack, way, clear))
             first.costs[name] = [cost(argv, name)]
             _say(f"first run, {shape}", f"{name} {first.costs[name][0].wall:.2f} s")
-        if acting:
-            yield first
+        yield first
         # Each finds nothing to do in its own terms: it goes once before it is measured.
         for number in range(runs + 1):
             for name, argv in chosen.items():
@@ -306,10 +312,30 @@ def main() -> int:
     parser.add_argument("--tools", default="", help="only these, by name, with commas (default: all)")
     parser.add_argument("--keep", action="store_true", help="leave the rack up")
     given = parser.parse_args()
-    counts = [int(count) for count in given.hosts.split(",")]
-    delays = [int(delay) for delay in given.delays.split(",")]
+    counts, delays = (_numbers(text) for text in (given.hosts, given.delays))
+    tools = given.tools.split(",") if given.tools else list(TOOLS)
     if given.runs < 1 or not set(delays) <= set(PORTS) or not all(0 < count <= MAX_HOSTS for count in counts):
         parser.error(f"--runs: at least 1; --delays: of {sorted(PORTS)}; --hosts: 1 to {MAX_HOSTS}")
+    if unknown := [name for name in tools if name not in TOOLS]:
+        parser.error(f"--tools: {unknown[0]!r} is none of {', '.join(TOOLS)}")
+    try:
+        measure(counts, delays, tools, given.runs, keep=given.keep)
+    except DesksideError as error:
+        raise SystemExit(f"{error.message}{f'; {error.hint}' if error.hint else ''}") from None
+    return 0
+
+
+def _numbers(text: str) -> list[int]:
+    """Of a list with commas; 99, which nothing allows, for what is no number."""
+    return [int(word) if word.isdecimal() else 99 for word in text.split(",")]
+
+
+def measure(
+    counts: Sequence[int], delays: Sequence[int], tools: Sequence[str], runs: int, *, keep: bool
+) -> None:
+    """Bring up a rack, and print a table for each shape of it. Raises DesksideError."""
+    if os.geteuid() != 0:
+        raise DesksideError("a rack needs root", hint="run the same command with sudo")
     peers = peers_venv()
     rack = asyncio.run(rack_of(max(counts)))
     try:
@@ -326,13 +352,11 @@ def main() -> int:
         for count in counts:
             for delay in delays:
                 way = Way(rack.layout, count, delay)
-                tools = given.tools.split(",") if given.tools else []
-                for measured in compared(rack, way, peers, tools, given.runs):
+                for measured in compared(rack, way, peers, tools, runs):
                     print(measured.text(), flush=True)
     finally:
-        if not given.keep:
+        if not keep:
             asyncio.run(racks.down(RACK, _say))
-    return 0
 
 
 if __name__ == "__main__":

@@ -53,4 +53,6 @@ def shown(terminal: int) -> bytes:
 
 
 if __name__ == "__main__":
-    raise SystemExit(record(Path(sys.argv[1]), sys.argv[sys.argv.index("--") + 1 :]))
+    if len(sys.argv) < 4 or sys.argv[2] != "--":
+        raise SystemExit("usage: python docs/record.py FILE.cast -- COMMAND...")
+    raise SystemExit(record(Path(sys.argv[1]), sys.argv[3:]))

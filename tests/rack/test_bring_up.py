@@ -1,4 +1,4 @@
-"""Whole bring-ups with bad luck at random instants (F1, F3): `apply` killed, a host's power cut."""
+"""Whole bring-ups with bad luck at random instants (F1): `apply` killed, a host's power cut."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Cutter:
             self.cuts.append(host)
 
 
-def test_f3_ten_power_cuts_at_random_instants(fresh: OnRack) -> None:
+def test_f1_ten_power_cuts_at_random_instants(fresh: OnRack) -> None:
     cutter = Cutter(fresh, random.Random(seed()))
     thread, runs, code = threading.Thread(target=cutter.run), 0, 1
     thread.start()

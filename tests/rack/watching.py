@@ -1,8 +1,8 @@
 """The command line of every program that begins on this machine for a while; a rack's hosts are among them.
 
 The kernel tells of each program that begins (proc connector, linux/cn_proc.h); its words are read at once,
-and one that ends within microseconds may still be missed. Where it tells nobody, all processes are looked at
-again and again, and what ends within milliseconds is missed.
+but of those that end within a millisecond or two a quarter and more is missed. Where it tells nobody, all
+processes are looked at again and again, and most of what ends within milliseconds is missed.
 """
 
 from __future__ import annotations
