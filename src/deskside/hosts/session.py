@@ -221,7 +221,7 @@ class Session(Asking):
         wanted = {"mode": "receive", "sha256": artifact.sha256, "size": size, "kind": kind}
         request = remote.request({**wanted, "parts": self._staged.wire(parts)}, acting=True)
         sizes = {part.offset: part.size for part in parts}
-        for _ in range(3):
+        for attempt in (1, 2, 3):
             held: dict[int, int] = {}
 
             def listen(message: Raw, held: dict[int, int] = held) -> None:
@@ -234,9 +234,10 @@ class Session(Asking):
                     request, listen, self._blocks(path, artifact.name, size, held)
                 )
             except Lost as error:
-                lost = error
-            await self._link.open()
-        raise Unreachable(f"{self.name} was lost while {artifact.name} was sent") from lost
+                if attempt == 3:
+                    raise Unreachable(f"{self.name} was lost while {artifact.name} was sent") from error
+                await self._link.open()
+        raise AssertionError("unreachable")
 
     async def _blocks(
         self, path: Path, name: str, size: int, held: Mapping[int, int]
