@@ -64,14 +64,16 @@ def test_other_networks_get_rules_and_the_internet_none() -> None:
     assert "10250" not in text
 
 
-def test_the_rules_say_what_no_check_sees() -> None:
+def test_the_rules_say_what_is_seen_of_them() -> None:
     everything = router_handout(SITE).text
-    assert "Deskside cannot see the router's own rules" in everything.partition("Rules between networks")[2]
+    rules = everything.partition("Rules between networks")[2]
+    assert "Deskside cannot read the router's own settings" in rules
+    assert "who came by none of them" in rules
     assert "the address that is reserved for it" in everything
     assert "the records lead where they should" in everything
-    alone = router_handout(with_network(dhcp=None, dns=None))
-    assert "Deskside cannot see the router's own rules" in alone.text
-    assert "check network does look" not in alone.text
+    alone = router_handout(with_network(dhcp=None, dns=None, firewall=Firewall(enabled=False)))
+    assert "Try each rule from a machine in the network it is for" in alone.text
+    assert "check network sees" not in alone.text
     assert list(alone.to_json()["notes"]) == ["Rules between networks"]  # type: ignore[call-overload]
 
 

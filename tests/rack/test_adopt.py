@@ -19,7 +19,7 @@ from deskside.app.handover import DROP_IN, PLACE, SUDOERS, UNDO
 from deskside.steps.names import LEASES
 from rack.platforms import OnRack, needs_root, until
 
-pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(400, func_only=True)]
 
 HOST = "ws2"
 PASSWORD = "correct horse"

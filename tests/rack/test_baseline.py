@@ -12,7 +12,7 @@ from deskside.steps.updates import HELD, security_updates
 from rack.carrying import carried_out, working_on
 from rack.platforms import OnRack, needs_root, until
 
-pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.rack, needs_root, pytest.mark.timeout(300, func_only=True)]
 
 HOST = "ws1"
 

@@ -28,7 +28,7 @@ from rack.platforms import OnRack
 pytestmark = [
     pytest.mark.rack,
     pytest.mark.skipif(os.geteuid() != 0, reason="a rack needs root"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(300, func_only=True),
 ]
 
 NARROW = "/etc/ssh/sshd_config.d/05-narrow.conf"

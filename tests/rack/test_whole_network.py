@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deskside.steps.names import CONFIG, UNIT
+from rack.beyond import PEOPLE, STRANGER, beyond
 from rack.platforms import OnRack, needs_root
 from rack.stranger import plugged_in
 
@@ -42,7 +43,9 @@ def wrong(platform: OnRack) -> dict[str, list[str]]:
 
 def test_a_sound_network_has_nothing_wrong(platform: OnRack) -> None:
     found = {one["check"]: one["outcome"] for one in look(platform, 0)}
-    assert found == dict.fromkeys(("address", "identity", "owners", "packets", "dhcp", "names"), "ok")
+    assert found == dict.fromkeys(
+        ("address", "identity", "owners", "packets", "dhcp", "names", "rules"), "ok"
+    )
 
 
 def test_f25_an_mtu_black_hole_is_found_between_the_pairs_that_it_is_between(platform: OnRack) -> None:
@@ -122,6 +125,67 @@ def test_a_host_without_its_reservation_and_a_range_in_the_load_balancer(platfor
         platform.deskside("apply", "--yes")
     assert platform.changes() == set()
     assert "dhcp" not in wrong_or_nothing(platform)
+
+
+def test_a_pool_that_reaches_into_the_load_balancers_range_is_found_by_asking_for_its_addresses(
+    platform: OnRack,
+) -> None:
+    """A stranger who has no wish gets something else of that pool nearly always."""
+    layout = platform.rack.layout
+    pool = f"{layout.prefix}100,{layout.prefix}201"
+    platform.shell(
+        "ws1", f"sed -i 's/^dhcp-range=[^,]*,[^,]*/dhcp-range={pool}/' {CONFIG} && systemctl restart {UNIT}"
+    )
+    try:
+        (message,) = wrong(platform)["dhcp"]
+        assert re.fullmatch(
+            rf".* would get {layout.prefix}20[01] by DHCP, which is of the load balancer", message
+        )
+    finally:
+        platform.deskside("apply", "--yes")
+    assert platform.changes() == set()
+
+
+def test_what_the_router_lets_through_is_seen_from_the_hosts(platform: OnRack) -> None:
+    layout = platform.rack.layout
+
+    def rules(findings: list[dict[str, str]]) -> dict[str, str]:
+        """The one finding about them."""
+        (found,) = [one for one in findings if one["check"] == "rules"]
+        return found
+
+    with beyond(platform) as there:
+        line = f"  firewall: {{allow_from: [{layout.subnet}, {there.people}]}}\n"
+        site = platform.with_site("two-floors", ("  pod_network: flat\n", f"  pod_network: flat\n{line}"))
+        table = site.deskside("handout", "router", "--json").document["tables"]["Rules between networks"]
+        wanted = [row for row in table if row["from"] == there.people]
+        try:
+            site.deskside("apply", "--yes")
+            nobody = rules(look(site, 0))
+            assert nobody["outcome"] == "warning"
+            assert f"nobody of {there.people} has come through the router" in nobody["message"]
+            assert f"and {len(wanted) - 1} more" in nobody["message"]
+            # Each is tried from there; the router lacks a rule.
+            with there.without(6443):
+                one = rules(there.check_network(site))
+            assert one["outcome"] == "warning"
+            lacking = [row for row in wanted if row["port"] == "tcp/6443"]
+            assert f"tcp/6443 ({lacking[0]['what']})" in one["message"]
+            assert ("more" in one["message"]) == (len(lacking) > 1)
+            assert rules(there.check_network(site))["outcome"] == "ok"
+            assert rules(look(site, 0))["outcome"] == "ok"
+            # The router lets somebody in whom nobody has named: the host does not, and tells.
+            address = layout.address(layout.host("ws2"))
+            assert there.reached(PEOPLE, address, 22)
+            assert not there.reached(STRANGER, address, 22)
+            (said,) = wrong(site)["rules"]
+            assert said.startswith(f"{there.prefix}{STRANGER}, of no network in network.firewall.allow_from,")
+            assert said.endswith(f"to ws2 ({address}, tcp/22)")
+            assert site.changes() == set(), "what a firewall has seen is no change of its rules"
+        finally:
+            platform.deskside("apply", "--yes")
+    assert platform.changes() == set()
+    assert rules(look(platform, 0))["outcome"] == "ok"
 
 
 def test_a_real_bind_serves_the_zone_files_of_the_handout(platform: OnRack, tmp_path: Path) -> None:

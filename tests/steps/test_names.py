@@ -164,6 +164,16 @@ def answer(message: bytes, offered: str, server: str) -> bytes:
     return b"\xff" * 6 + b"\x02\0\0\0\0\x07" + b"\x08\0" + header + datagram
 
 
+def test_dhcp_probe_asks_for_an_address_that_is_wanted() -> None:
+    frame = dhcp_probe.discover(b"\x02\0\0\0\0\x01", 7, b"\x02\0\0\0\0\x09", "10.20.0.201")
+    options = dhcp_probe.options_of(frame[14 + 20 + 8 + 240 :])
+    assert options[53] == b"\x01"
+    assert options[50] == socket.inet_aton("10.20.0.201")
+    assert dhcp_probe.checksum(frame[14:34]) == 0
+    without = dhcp_probe.discover(b"\x02\0\0\0\0\x01", 7, b"\x02\0\0\0\0\x09")
+    assert 50 not in dhcp_probe.options_of(without[14 + 20 + 8 + 240 :])
+
+
 def test_dhcp_probe_asks_and_understands_an_offer() -> None:
     frame = dhcp_probe.discover(b"\x02\0\0\0\0\x01", 7, b"\x02\0\0\0\0\x09")
     assert frame[6:12] == b"\x02\0\0\0\0\x09", "the switch sees who sends"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Iterable
 
+from deskside.app.knocking import knock
 from deskside.app.prepare import Prepared
 from deskside.app.workspace import Workspace
 from deskside.model.finding import Finding, Outcome
 from deskside.steps.checks import fact_checks, probe_checks
+from deskside.steps.crossings import crossings
 from deskside.steps.network_check import NETWORK_JUDGES, network_probes
 
 SILENT = "reachable"
@@ -33,6 +35,7 @@ async def look_around(workspace: Workspace, found: Prepared) -> tuple[Finding, .
 async def look_at_network(workspace: Workspace, found: Prepared) -> tuple[Finding, ...]:
     """What the hosts see on the wire, held against the plan of addresses."""
     site, platform = workspace.site, found.platform
+    await knock(crossings(site, platform.doors))
     findings = [_silent(name, str(error), error.hint) for name, error in found.silent.items()]
     findings += [one for one in fact_checks(site, platform.hosts) if one.check in ("address", "identity")]
     wanted = network_probes(site, platform)

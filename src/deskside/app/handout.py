@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import date
 from ipaddress import IPv4Address
 
-from deskside.app.ports import open_ports
-from deskside.model.door import Source
-from deskside.site.schema import Site, people_networks
+from deskside.catalog import all_doors
+from deskside.site.schema import Site
+from deskside.steps.crossings import crossings
 from deskside.steps.names import APPS
 
 Row = tuple[str, ...]
@@ -111,12 +111,8 @@ def records(site: Site) -> Table:
 
 def rules(site: Site) -> Table:
     """What has to get through from other networks to the site; nothing from the internet."""
-    elsewhere = [str(one) for one in people_networks(site.network) if not one.subnet_of(site.network.subnet)]
     rows = tuple(
-        (source, line.address, "/".join(filter(None, (line.protocol, line.ports))), line.service)
-        for source in elsewhere
-        for line in open_ports(site)
-        if Source.PEOPLE in line.sources
+        (str(rule.source), rule.address, rule.door, rule.service) for rule in crossings(site, all_doors())
     )
     nothing = (("the internet", str(site.network.subnet), "nothing", "forward no port to the site"),)
     head = ("from", "to", "port", "what")
@@ -124,20 +120,21 @@ def rules(site: Site) -> Table:
 
 
 def _what_is_seen(site: Site) -> str:
-    """What of the router's settings no check sees, and which ones do show from the hosts."""
+    """What of the router's settings shows from the hosts."""
     seen = []
     if site.network.dhcp is not None:
         seen.append("every host is offered the address that is reserved for it")
-        seen.append(
-            "no address of the site or of the load balancer is offered to a stranger (as far as offers "
-            "tell: nobody can ask for the range itself)"
-        )
+        seen.append("no address of the site or of the load balancer is offered to a stranger who asks for it")
     if site.dns_server is not None:
         seen.append("the records lead where they should")
-    cannot = "Deskside cannot see the router's own rules: try each from a machine in the network it is for."
+    if site.network.firewall.enabled:
+        seen.append(
+            "by which of these rules somebody has come through to a host, and who came by none of them"
+        )
+    cannot = "Deskside cannot read the router's own settings."
     if not seen:
-        return cannot
-    return f"{cannot} What deskside check network does look at, from the hosts: {'; '.join(seen)}."
+        return f"{cannot} Try each rule from a machine in the network it is for."
+    return f"{cannot} What deskside check network sees of them from the hosts: {'; '.join(seen)}."
 
 
 def router_handout(site: Site) -> Handout:

@@ -2,53 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-
 from deskside.catalog import all_doors
-from deskside.model.door import Door, Source
+from deskside.model.door import Source
 from deskside.site.schema import Site, people_networks
-from deskside.steps.firewall import SSH, doors_of
-
-
-@dataclass(frozen=True)
-class OpenPort:
-    """One line of the table."""
-
-    host: str
-    """Name of a host, or of what is published."""
-    address: str
-    service: str
-    protocol: str
-    ports: str
-    """`6443`, `2379-2380`; empty for a protocol without ports."""
-    sources: tuple[str, ...]
-
-    def to_json(self) -> dict[str, object]:
-        """All fields."""
-        return asdict(self)
+from deskside.steps.open_ports import OpenPort, lines_of
 
 
 def open_ports(site: Site) -> tuple[OpenPort, ...]:
     """Every door of every managed host in file order, then what is published."""
-    return (*_on_hosts(site), *_published(site))
-
-
-def _on_hosts(site: Site) -> Iterator[OpenPort]:
-    login = (site.admin.port or SSH,)
-    for spec in site.managed_hosts:
-        for door in doors_of(site, all_doors(), spec, login):
-            yield _line(spec.name, str(spec.address), door)
-
-
-def _published(site: Site) -> Iterator[OpenPort]:
-    for door in all_doors():
-        if door.address is not None:
-            yield _line("load balancer", str(door.address(site)), door)
-
-
-def _line(host: str, address: str, door: Door) -> OpenPort:
-    return OpenPort(host, address, door.name, door.protocol, door.ports, tuple(door.sources))
+    return tuple(lines_of(site, all_doors()))
 
 
 def who(site: Site) -> tuple[tuple[str, str], ...]:

@@ -11,8 +11,8 @@ import click
 from deskside.cli.options import as_json, open_workspace
 
 if TYPE_CHECKING:
-    from deskside.app.ports import OpenPort
     from deskside.site.schema import Site
+    from deskside.steps.open_ports import OpenPort
 
 
 @click.command()

@@ -37,7 +37,14 @@ mkdir -p "$run"
 exec 9>"$run/firewall.lock"
 flock 9
 
-listed() {{ nft --stateless list table inet deskside 2>/dev/null || true; }}
+# Without what a dynamic set has gathered: that is no rule.
+listed() {{
+    nft --stateless list table inet deskside 2>/dev/null | sed '
+        /flags dynamic/,/}}$/ {{
+            /elements = {{.*}}$/d
+            /elements = {{/,/}}$/d
+        }}'
+}}
 without() {{ printf 'table inet deskside {{}}\\ndelete table inet deskside\\n'; }}
 undo() {{
     [ -e "$run/firewall.old" ] || return 0

@@ -1,9 +1,10 @@
 """Runs on a host, standard library only: which DHCP servers answer on the host's network.
 
-Takes JSON on standard input, {"interface", "seconds", "cards"}, and prints a list of {"server", "mac",
-"offered", "card"}. It asks on behalf of the cards that are named and as one that does not exist (`card` is
-then empty), and takes no offer. What the host itself would answer is not heard. It changes nothing (a server
-may hold the offered address back for a minute); needs CAP_NET_RAW.
+Takes JSON on standard input, {"interface", "seconds", "cards", "wanted"}, and prints a list of {"server",
+"mac", "offered", "card"}. It asks on behalf of the cards that are named and as one that does not exist
+(`card` is then empty), which would like each of the addresses `wanted` in turn, and takes no offer. What the
+host itself would answer is not heard. It changes nothing (a server may hold the offered address back for a
+minute); needs CAP_NET_RAW.
 """
 
 import json
@@ -16,7 +17,7 @@ from collections.abc import Mapping, Sequence
 
 IPV4, UDP, BROADCAST = 0x0800, 17, b"\xff" * 6
 COOKIE = b"\x63\x82\x53\x63"
-SERVER_IDENTIFIER, MESSAGE_TYPE, END = 54, 53, 255
+SERVER_IDENTIFIER, MESSAGE_TYPE, REQUESTED, END = 54, 53, 50, 255
 DISCOVER, OFFER = 1, 2
 
 
@@ -27,10 +28,14 @@ def checksum(data: bytes) -> int:
     return ~(total + (total >> 16)) & 0xFFFF
 
 
-def discover(card: bytes, number: int, sender: bytes) -> bytes:
-    """A DHCPDISCOVER for a card as an Ethernet frame from `sender`; the answer is asked for by broadcast."""
+def discover(card: bytes, number: int, sender: bytes, wanted: str = "") -> bytes:
+    """A DHCPDISCOVER for a card as an Ethernet frame from `sender`; the answer is asked for by broadcast.
+
+    An address that is wanted is a wish: a server that has it to give offers it, any other its own choice.
+    """
     head = struct.pack("!BBBBIHH", 1, 1, 6, 0, number, 0, 0x8000) + b"\0" * 16
-    options = bytes((MESSAGE_TYPE, 1, DISCOVER, 55, 2, 1, 3, END))
+    wish = bytes((REQUESTED, 4)) + socket.inet_aton(wanted) if wanted else b""
+    options = bytes((MESSAGE_TYPE, 1, DISCOVER)) + wish + bytes((55, 2, 1, 3, END))
     message = head + card + b"\0" * (10 + 192) + COOKIE + options
     message += b"\0" * max(0, 300 - len(message))
     datagram = struct.pack("!HHHH", 68, 67, 8 + len(message), 0) + message
@@ -74,23 +79,27 @@ def options_of(data: bytes) -> dict[int, bytes]:
     return found
 
 
-def probe(interface: str, seconds: float, cards: Sequence[str] = ()) -> list[dict[str, str]]:
+def probe(
+    interface: str, seconds: float, cards: Sequence[str] = (), wanted: Sequence[str] = ()
+) -> list[dict[str, str]]:
     """Ask twice and listen for `seconds` each time; one entry per server and question."""
     found: dict[tuple[str, str, str], dict[str, str]] = {}
     # A card of nobody's: locally administered, and another one each time. Asked for last: a server may look
-    # for seconds whether an address is free before it offers it, and answers nobody meanwhile.
+    # for seconds whether an address is free before it offers it, and answers nobody meanwhile. It is one card
+    # with several wishes: what a server offers in their stead is one address, looked for once.
     unknown = b"\x02" + secrets.token_bytes(5)
-    known = [bytes.fromhex(card.replace(":", "")) for card in cards]
-    numbers = [secrets.randbits(32) for _ in (*known, unknown)]
-    questions = dict(zip(numbers, (*known, unknown), strict=True))
-    asked = dict(zip(numbers, (*cards, ""), strict=True))
+    known = [(bytes.fromhex(card.replace(":", "")), "") for card in cards]
+    strangers = [(unknown, wish) for wish in (*wanted, "")]
+    numbers = [secrets.randbits(32) for _ in (*known, *strangers)]
+    questions = dict(zip(numbers, (*known, *strangers), strict=True))
+    asked = dict(zip(numbers, (*cards, *("" for _ in strangers)), strict=True))
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(IPV4)) as link:
         link.bind((interface, IPV4))
         # Its own card sends: a switch must not believe that another one has moved here.
         sender = link.getsockname()[4]
         for _ in range(2):
-            for number, card in questions.items():
-                link.send(discover(card, number, sender))
+            for number, (card, wish) in questions.items():
+                link.send(discover(card, number, sender, wish))
             end = time.monotonic() + seconds
             while (left := end - time.monotonic()) > 0:
                 link.settimeout(left)
@@ -105,5 +114,5 @@ def probe(interface: str, seconds: float, cards: Sequence[str] = ()) -> list[dic
 
 if __name__ == "__main__":
     given = json.load(sys.stdin)
-    answers = probe(given["interface"], given["seconds"], given.get("cards", ()))
+    answers = probe(given["interface"], given["seconds"], given.get("cards", ()), given.get("wanted", ()))
     json.dump(answers, sys.stdout)

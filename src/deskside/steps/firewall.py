@@ -29,6 +29,10 @@ FILE_PORTS = {
 }
 """Of a server of files: portmapper, SMB, AFP, rsync, NFS and its mount service."""
 NODE_PORTS = "30000-32767"
+CROSSED = "crossed"
+"""Set of what came in from outside the subnet: who, to which address, protocol and port."""
+NO_ROUTER = "169.254.0.0/16"
+"""Addresses of a link: no router passes them on."""
 FROM = {
     Source.PEOPLE: "ip saddr @people ",
     Source.NODES: "ip saddr @nodes ",
@@ -102,6 +106,10 @@ def ruleset(site: Site, doors: Iterable[Door], host: Host) -> str:
     link = card.name if card else host.facts.route_interface
     lines = [
         *_sets(site),
+        f"set {CROSSED} {{",
+        "    type ipv4_addr . ipv4_addr . inet_proto . inet_service; flags dynamic,timeout;",
+        "    timeout 30d; size 4096;",
+        "}",
         *_chain("guests", "", _guests(own)),
         *_chain(
             "prerouting",
@@ -186,6 +194,10 @@ def _before(site: Site, link: str) -> Iterator[str]:
     """Before addresses are translated: what comes from strangers, whatever it would become."""
     yield "iif lo accept"
     yield "ct state established,related accept"
+    yield (
+        f'iifname "{link}" ip saddr != @subnet ip saddr != @pods ip saddr != {NO_ROUTER} ip daddr @subnet '
+        f"meta l4proto {{ tcp, udp }} update @{CROSSED} {{ ip saddr . ip daddr . meta l4proto . th dport }}"
+    )
     for protocol, ports in openings(site):
         yield f"ip saddr @people {protocol} dport {ports} accept"
     for protocol in ("tcp", "udp"):

@@ -1,7 +1,7 @@
 """`deskside check network`: the plan of addresses against what the hosts see on the wire.
 
 Who answers for which address, how large a packet gets through between each two hosts, which DHCP servers
-answer, and whether the names resolve. Changes nothing.
+answer and what from, whether the names resolve, and what the router lets through. Changes nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from deskside.model.finding import Finding
 from deskside.model.platform import Host, Platform
 from deskside.model.query import Json, object_of
 from deskside.site.schema import Dhcp, Site
+from deskside.steps.crossings import QUESTION, rules
 from deskside.steps.findings import failed, not_run, warning
 from deskside.steps.judging import Heard, Judge, Probe, offers_in, said_by, wrong_names
 from deskside.steps.network import DEFAULT_MTU
@@ -22,6 +23,9 @@ from deskside.steps.resolving import names_question
 
 LOOK_SECONDS = 3.6
 """Of each of two questions: a server may look for three seconds for each stranger's address, one by one."""
+POOL_ENDS = (0, 1, -1)
+"""Places of the load balancer's range that a stranger asks DHCP for, the first one being in use. A pool that
+overlaps the range has one of its ends; from one that lies within it, a stranger gets an address anyway."""
 LOOKERS = 2
 """Hosts that ask who has an address: nobody hears an answer of its own."""
 
@@ -42,11 +46,21 @@ def network_probes(site: Site, platform: Platform) -> list[Probe]:
                 "interface": card.name,
                 "seconds": LOOK_SECONDS,
                 "cards": [spec.mac for spec in site.hosts if spec.mac],
+                "wanted": list(_never_handed_out(site)),
             }
             found.append(Probe("dhcp", name, script("dhcp_probe.py", question, 20.0)))
         if site.dns_server is not None:
             found.append(Probe("names", name, names_question(site)))
+        if site.network.firewall.enabled:
+            found.append(Probe("rules", name, QUESTION))
     return found
+
+
+def _never_handed_out(site: Site) -> Iterator[str]:
+    pool = site.network.load_balancer
+    places = sorted({place % len(pool) for place in POOL_ENDS})
+    yield from (str(pool.first + place) for place in places)
+    yield str(site.network.api)
 
 
 def _addresses(site: Site) -> Iterator[str]:
@@ -256,5 +270,6 @@ NETWORK_JUDGES: Mapping[str, tuple[Judge, str]] = {
     "packets": (packets, "packets of full size get through between all hosts"),
     "dhcp": (dhcp, "one DHCP server answers, the site's, with the right address for every host"),
     "names": (names, "names and addresses resolve on every host"),
+    "rules": (rules, "what came from other networks is what the router's rules let through"),
 }
 """Name of a check -> what its answers mean, and what is said when nothing is wrong."""
