@@ -12,7 +12,7 @@ from deskside.model.query import Output
 from deskside.resources import firewall
 from deskside.resources.artifacts import CTR
 from deskside.resources.mounts import ask_mount_point, mount_point
-from deskside.resources.objects import identity
+from deskside.resources.objects import reference
 from deskside.resources.release import KUBECTL
 
 
@@ -82,21 +82,11 @@ def teach_firewall(host: FakeHost) -> None:
 
 def teach_cluster(host: FakeHost) -> None:
     """Let the host serve a cluster that answers, and keeps the objects that are applied."""
-    objects: dict[str, object] = {}
     for path in ("/etc/kubernetes/admin.conf", KUBECTL[0], "/opt/deskside/bin/helm"):
         host.files.put(path, "", 0o755)
 
-    def asked(fake: FakeHost, argv: tuple[str, ...], given: str) -> Output:
-        if argv[len(KUBECTL) :][:2] == ("get", "secret"):
-            name, namespace = argv[len(KUBECTL) + 2], argv[argv.index("-n") + 1]
-            return Output(0, "\n".join(fake.cluster.secrets.get((namespace, name), {})), "")
-        wanted = [identity(item) for item in json.loads(given)["items"]] if given else []
-        found = [objects[name] for name in wanted if name in objects]
-        return Output(0, json.dumps({"kind": "List", "items": found}), "")
-
     def applied(fake: FakeHost, argv: tuple[str, ...], given: str) -> Output:
-        objects.update({identity(item): item for item in json.loads(given)["items"]})
+        fake.cluster.objects.update({reference(item): item for item in json.loads(given)["items"]})
         return Output(0, "", "")
 
-    host.answer(*KUBECTL, says=asked)
     host.effect(*KUBECTL, "apply", does=applied)

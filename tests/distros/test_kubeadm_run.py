@@ -16,14 +16,13 @@ from deskside.distros.kubeadm import KUBEADM
 from deskside.errors import CheckFailed, StepFailed
 from deskside.model.action import ActionResult, RemovePath, RunCommand, WriteFile
 from deskside.model.platform import JoinTicket
-from deskside.model.query import Output, PathFound
+from deskside.model.query import NotesFound, ObjectsFound, PathFound
 from deskside.model.resource import Change, Deferred, HostReader
 from deskside.site.secrets import Secret
 
 from .test_kubeadm_config import RACK, TICKET, cluster
 
 ABSENT, FILE, FOLDER = PathFound("absent"), PathFound("file"), PathFound("directory")
-UP, DOWN = Output(0, "ok", ""), Output(127, "", "not found")
 JOINED = {**RACK, "kubernetes": {"joined": True, "kubelet_conf": True}}
 
 
@@ -157,31 +156,52 @@ def reader() -> HostReader:
 
 
 def test_tickets_are_deleted_and_tokens_of_people_stay() -> None:
-    listing = (
-        "bootstrap-token-aaaaaa made by deskside for a join\n"
-        "bootstrap-token-bbbbbb for the new printer\n"
-        "bootstrap-token-cccccc Proxy for managing TTL for the kubeadm-certs secret\n"
-        "kubeadm-certs \n"
-        "other \n"
-    )
-    change = run.NoTickets().difference(UP, Output(0, listing, ""))
+    notes = {
+        "bootstrap-token-aaaaaa": "made by deskside for a join",
+        "bootstrap-token-bbbbbb": "for the new printer",
+        "bootstrap-token-cccccc": "Proxy for managing TTL for the kubeadm-certs secret",
+        "kubeadm-certs": "",
+        "other": "",
+    }
+    change = run.NoTickets().difference(NotesFound(True, notes))
     assert isinstance(change, Change)
     assert commands(change)[0].endswith("bootstrap-token-aaaaaa bootstrap-token-cccccc kubeadm-certs")
-    assert run.NoTickets().difference(UP, Output(0, "other \n", "")) is None
+    assert run.NoTickets().difference(NotesFound(True, {"other": ""})) is None
 
 
 def test_what_the_cluster_says_is_deferred_until_it_answers() -> None:
+    down = ObjectsFound(False)
     for found in (
-        run.NoTickets().difference(DOWN, DOWN),
-        run.ReadyNodes(("ws1",)).difference(DOWN, DOWN),
-        run.Replicas("coredns", 2).difference(DOWN, DOWN),
+        run.NoTickets().difference(NotesFound(False, {})),
+        run.ReadyNodes(("ws1",)).difference(down),
+        run.Replicas("coredns", 2).difference(down),
     ):
         assert isinstance(found, Deferred)
 
 
+def nodes_found(**ready: str) -> ObjectsFound:
+    """Nodes with the status of their condition Ready."""
+    return ObjectsFound(
+        True,
+        tuple(
+            {
+                "kind": "Node",
+                "metadata": {"name": name},
+                "status": {
+                    "conditions": [
+                        {"type": "DiskPressure", "status": "True"},
+                        {"type": "Ready", "status": status},
+                    ]
+                },
+            }
+            for name, status in ready.items()
+        ),
+    )
+
+
 def test_nodes_that_are_late_are_waited_for() -> None:
     nodes = run.ReadyNodes(("ws1", "ws2", "ws3"))
-    change = nodes.difference(UP, Output(0, "ws1 True\nws2 False\n", ""))
+    change = nodes.difference(nodes_found(ws1="True", ws2="Unknown"))
     assert isinstance(change, Change)
     assert change.summary == "wait until ws2, ws3 are ready"
     waits = [action.argv for action in change.actions if isinstance(action, RunCommand)]
@@ -192,7 +212,18 @@ def test_nodes_that_are_late_are_waited_for() -> None:
         True,
         False,
     ]
-    assert nodes.difference(UP, Output(0, "ws1 True\nws2 True\nws3 True\n", "")) is None
+    assert nodes.difference(nodes_found(ws1="True", ws2="True", ws3="True")) is None
+
+
+def test_replicas_are_set_where_they_are_others() -> None:
+    replicas = run.Replicas("coredns", 2)
+    two, one = ({"kind": "Deployment", "spec": {"replicas": number}} for number in (2, 1))
+    assert replicas.difference(ObjectsFound(True, (two,))) is None
+    for items, now in (((one,), "1"), ((), "unknown")):
+        change = replicas.difference(ObjectsFound(True, items))
+        assert isinstance(change, Change)
+        assert change.summary == f"set to 2 (is {now})"
+        assert commands(change)[0].endswith("scale deployment coredns -n kube-system --replicas=2")
 
 
 def test_f31_no_cluster_is_begun_while_a_server_is_silent() -> None:

@@ -7,12 +7,14 @@ import base64
 import gzip
 import json
 import os
+import re
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,11 +29,37 @@ pytestmark = [
 
 ADMIN = """
 apiVersion: v1
+clusters:
+- cluster:
+    certificate-authority-data: {ca}
+    server: https://127.0.0.1:{port}
+  name: kubernetes
+contexts:
+- context:
+    cluster: kubernetes
+    user: kubernetes-admin
+  name: kubernetes-admin@kubernetes
+current-context: kubernetes-admin@kubernetes
 kind: Config
-clusters: [{name: c, cluster: {server: "https://127.0.0.1:{PORT}", insecure-skip-tls-verify: true}}]
-users: [{name: u, user: {token: token-of-the-test}}]
-contexts: [{name: x, context: {cluster: c, user: u}}]
-current-context: x
+users:
+- name: kubernetes-admin
+  user:
+    client-certificate-data: {certificate}
+    client-key-data: {key}
+"""
+"""As kubeadm writes it."""
+CERTIFICATES = """
+new() { openssl req -newkey rsa:2048 -nodes -keyout "$1.key" -out "$1.csr" -subj "$2" 2>/dev/null; }
+openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.crt -days 1 -subj /CN=authority 2>/dev/null
+echo subjectAltName=IP:127.0.0.1 >names
+new server /CN=server
+openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -days 1 -out server.crt -extfile names 2>/dev/null
+for who in /O=system:masters/CN=admin /CN=nobody; do
+    name="${who##*=}"
+    new "$name" "$who"
+    openssl x509 -req -in "$name.csr" -CA ca.crt -CAkey ca.key -days 1 -out "$name.crt" 2>/dev/null
+done
+openssl genrsa -out sa.key 2048 2>/dev/null
 """
 CHART = """
 apiVersion: v1
@@ -65,16 +93,13 @@ def free_ports(count: int) -> list[int]:
 
 def start(folder: Path, bin_folder: Path, port: int) -> list[subprocess.Popen[bytes]]:
     client, peer = (f"http://127.0.0.1:{free}" for free in free_ports(2))
-    subprocess.run(
-        ["openssl", "genrsa", "-out", "sa.key", "2048"], cwd=folder, check=True, capture_output=True
-    )
-    (folder / "tokens.csv").write_text("token-of-the-test,admin,admin,system:masters\n")
     commands = [
         f"etcd --data-dir etcd --listen-client-urls {client} --advertise-client-urls {client} "
         f"--listen-peer-urls {peer}",
         f"kube-apiserver --etcd-servers {client} --secure-port {port} --bind-address 127.0.0.1 "
-        "--cert-dir certs --service-account-key-file sa.key --service-account-signing-key-file sa.key "
-        "--service-account-issuer https://x --token-auth-file tokens.csv --authorization-mode RBAC "
+        "--client-ca-file ca.crt --tls-cert-file server.crt --tls-private-key-file server.key "
+        "--service-account-key-file sa.key --service-account-signing-key-file sa.key "
+        "--service-account-issuer https://x --authorization-mode RBAC "
         "--service-cluster-ip-range 10.99.0.0/24 --disable-admission-plugins ServiceAccount",
     ]
     started = []
@@ -84,6 +109,13 @@ def start(folder: Path, bin_folder: Path, port: int) -> list[subprocess.Popen[by
             argv = [str(bin_folder / name), *rest]
             started.append(subprocess.Popen(argv, cwd=folder, stdout=log, stderr=log))
     return started
+
+
+def admin_of(name: str, folder: Path, port: int) -> str:
+    """An admin.conf with the certificate of this name."""
+    fields = {"ca": "ca.crt", "certificate": f"{name}.crt", "key": f"{name}.key"}
+    read = {key: base64.b64encode((folder / file).read_bytes()).decode() for key, file in fields.items()}
+    return ADMIN.format(port=port, **read)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +129,8 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     for name in ("etcd", "kube-apiserver", "kubectl", "helm"):
         (programs / name).symlink_to(built["kube"].path)
     (found.root / "etc/kubernetes").mkdir(parents=True)
-    (found.root / "etc/kubernetes/admin.conf").write_text(ADMIN.replace("{PORT}", str(port)))
+    subprocess.run(["sh", "-eu"], input=CERTIFICATES, text=True, cwd=folder, check=True, timeout=60)
+    (found.root / "etc/kubernetes/admin.conf").write_text(admin_of("admin", folder, port))
     (folder / "chart/templates").mkdir(parents=True)
     (folder / "chart/Chart.yaml").write_text("apiVersion: v2\nname: thing\nversion: 1.0.0\n")
     (folder / "chart/templates/all.yaml").write_text(CHART)
@@ -198,3 +231,79 @@ def test_a_secret_is_made_once_and_keys_are_added(host: Host, kubectl: Kubectl) 
     both = json.loads(kubectl("get", "secret", "tokens", "-n", "desks", "-o", "jsonpath={.data}"))
     assert both["a"] == first["a"]
     assert len(base64.b64decode(both["b"])) == 16
+
+
+def test_objects_secrets_and_releases_are_told_together(host: Host, kubectl: Kubectl) -> None:
+    applied(host, "1")
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": "known",
+            "namespace": "hub",
+            "annotations": {"deskside/digest": "d1", "somebody/last-applied": "canary-in-annotation"},
+        },
+        "stringData": {"password": "canary-in-data", "description": "for a join"},
+    }
+    kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(secret))
+    questions: list[Mapping[str, object]] = [
+        {"op": "release", "namespace": "hub", "name": "thing"},
+        {"op": "release", "namespace": "hub", "name": "never"},
+        {"op": "objects", "wanted": [["v1", "ConfigMap", "hub", "conf"], ["v1", "ConfigMap", "hub", "no"]]},
+        {"op": "objects", "wanted": [["v1", "Namespace", "", "hub"]]},
+        {"op": "objects", "wanted": [["v1", "Secret", "hub", "known"]]},
+        {"op": "secret_notes", "namespace": "hub"},
+        {"op": "secret_notes", "namespace": "elsewhere"},
+    ]
+    unknown = [["x.io/v1", "Thing", "hub", "a"], ["y.io/v1", "Other", "", "b"]]
+    some = [*unknown, ["v1", "ConfigMap", "hub", "conf"]]
+    answers: list[Any] = [answer["ok"] for answer in host.ask(*questions)]
+    asked = [{"op": "objects", "wanted": names} for names in (unknown, some)]
+    again_told: list[Any] = [answer["ok"] for answer in host.ask(*asked)]
+    release, never, config, namespace, known, notes, nowhere = answers
+    assert (release["status"], release["drifted"], never["status"]) == ("deployed", [], "")
+    assert [item["data"]["a"] for item in config["items"]] == ["1"]
+    assert [item["metadata"]["labels"]["team"] for item in namespace["items"]] == ["x"]
+    (shown,) = known["items"]
+    assert shown["metadata"]["annotations"] == {"deskside/digest": "d1"}
+    assert sorted(shown["data"]) == ["description", "password"]
+    assert "canary" not in json.dumps(answers)
+    assert notes["notes"]["known"] == "for a join"
+    assert nowhere["notes"] == {}
+    # A kind that the cluster does not know is nowhere, and hides nothing else.
+    no_kind, one_kind = again_told
+    assert no_kind["items"] == []
+    assert [item["kind"] for item in one_kind["items"]] == ["ConfigMap"]
+
+
+def test_a_cluster_that_is_down_is_told_from_one_that_refuses(host: Host, kubectl: Kubectl) -> None:
+    question = {"op": "objects", "wanted": [["v1", "ConfigMap", "hub", "conf"]]}
+    nowhere = {"op": "objects", "wanted": [["v1", "ConfigMap", "a/b", "../conf"]]}
+    assert host.read(nowhere) == {"reachable": True, "items": []}
+    admin = host.root / "etc/kubernetes/admin.conf"
+    text = admin.read_text()
+    port = int(re.findall(r"https://[^:]+:(\d+)", text)[0])
+    (free,) = free_ports(1)
+    stranger = host.root.parent / "stranger"
+    stranger.mkdir()
+    subprocess.run(["sh", "-eu"], input=CERTIFICATES, text=True, cwd=stranger, check=True, timeout=60)
+    downs = {
+        "nobody listens": text.replace(str(port), str(free)),
+        "another authority's": admin_of("admin", stranger, port),
+        "cut short": text[: len(text) // 2],
+        "empty": "",
+    }
+    try:
+        for what, broken in downs.items():
+            admin.write_text(broken)
+            assert host.read(question) == {"reachable": False}, what
+        admin.write_text(admin_of("nobody", host.root.parent, port))
+        (answer,) = host.ask(question)
+        assert 'configmaps "conf" is forbidden: User "nobody"' in str(answer["error"])
+        released, noted = host.ask(
+            {"op": "release", "namespace": "hub", "name": "thing"}, {"op": "secret_notes", "namespace": "hub"}
+        )
+        assert "forbidden" in str(released["error"])
+        assert "forbidden" in str(noted["error"])
+    finally:
+        admin.write_text(text)

@@ -1,18 +1,17 @@
-import json
+from collections.abc import Mapping
 
 import pytest
 
-from deskside.errors import StepFailed
 from deskside.model.action import ApplyRelease, InstallArtifact, MakeClusterSecret, RunCommand
 from deskside.model.artifact import Artifact, Kind, Locked
-from deskside.model.query import Output, ReleaseFound
+from deskside.model.query import ObjectsFound, ReadObjects, Reference, ReleaseFound
 from deskside.model.resource import Change, Deferred, Disruption
 from deskside.resources.objects import MARK, compared, identity, marked
 from deskside.resources.release import ChartReference, ClusterSecret, KnownSecret, Manifest, Release
 from deskside.site.secrets import Secret
 
 CHART = Locked(Artifact("chart-hub", "4.4.0", Kind.CHART), "ab" * 32, 10, "recipe", "hub.tgz")
-OK, DOWN = Output(0, "ok", ""), Output(1, "", "the connection was refused")
+DOWN = ObjectsFound(False)
 
 
 def release(**changes: object) -> Release:
@@ -90,28 +89,35 @@ def test_chart_by_reference_is_fetched_by_the_server() -> None:
     assert chart.digest != ChartReference(chart.reference, "4.4.1").digest
 
 
-def test_cluster_secret_makes_only_what_is_missing_and_never_reads_a_value() -> None:
+def there(*items: Mapping[str, object]) -> ObjectsFound:
+    return ObjectsFound(True, items)
+
+
+def with_keys(*keys: str) -> ObjectsFound:
+    return there({"kind": "Secret", "data": dict.fromkeys(keys, "")})
+
+
+def test_cluster_secret_makes_only_what_is_missing() -> None:
     secret = ClusterSecret("hub", "deskside-hub", {"cookie": 32, "crypt": 32})
-    assert "$value}}" not in secret.asks.argv[-1].replace("$key, $value :=", "")
-    assert secret.difference(OK, Output(0, "cookie\ncrypt\n", "")) is None
-    planned = change(secret.difference(OK, Output(0, "cookie\n", "")))
+    assert secret.difference(with_keys("cookie", "crypt")) is None
+    planned = change(secret.difference(with_keys("cookie")))
     assert planned.actions == (MakeClusterSecret("hub", "deskside-hub", secret.keys),)
     assert planned.summary.startswith("make crypt ")
-    assert isinstance(secret.difference(DOWN, DOWN), Deferred)
-    with pytest.raises(StepFailed, match="forbidden"):
-        secret.difference(OK, Output(1, "", "Error: forbidden"))
+    assert change(secret.difference(there())).summary.startswith("make cookie, crypt ")
+    assert isinstance(secret.difference(DOWN), Deferred)
 
 
 def test_known_secret_is_compared_by_its_digest_and_shown_nowhere() -> None:
     secret = KnownSecret("hub", "deskside-given", {"password": Secret("canary-of-hub")})
-    assert secret.difference(OK, Output(0, f"{secret.digest}\n", "")) is None
-    planned = change(secret.difference(OK, Output(0, "", "")))
+    marks = {"kind": "Secret", "metadata": {"annotations": {MARK: secret.digest}}}
+    assert secret.difference(there(marks)) is None
+    planned = change(secret.difference(there()))
     assert planned.summary == "write password"
     assert "canary" not in repr(planned)
     (run,) = planned.actions
     assert "canary-of-hub" in str(run.wire()["stdin"])
     assert "canary" not in str(run.wire()["argv"])
-    assert isinstance(secret.difference(DOWN, DOWN), Deferred)
+    assert isinstance(secret.difference(DOWN), Deferred)
     other = KnownSecret("hub", "deskside-given", {"password": Secret("another")})
     assert other.digest != secret.digest
 
@@ -132,17 +138,12 @@ def live(**spec: object) -> dict[str, object]:
     return {**item, "spec": {**wanted, "avoidBuggyIPs": False, **spec}, "status": {"x": 1}}
 
 
-def answer(*items: object) -> Output:
-    return Output(0, json.dumps({"kind": "List", "items": items}), "")
-
-
 def test_manifest_agrees_with_an_object_that_only_has_defaults_more() -> None:
-    assert MANIFEST.difference(OK, answer(live())) is None
-    assert MANIFEST.difference(OK, Output(0, json.dumps(live()), "")) is None
+    assert MANIFEST.difference(there(live())) is None
 
 
 def test_manifest_restores_a_changed_field_and_shows_it() -> None:
-    planned = change(MANIFEST.difference(OK, answer(live(addresses=["10.0.0.9-10.0.0.9"]))))
+    planned = change(MANIFEST.difference(there(live(addresses=["10.0.0.9-10.0.0.9"]))))
     assert planned.summary == "restore IPAddressPool metallb-system/site"
     assert "-  - 10.0.0.9-10.0.0.9\n+  - 10.0.0.1-10.0.0.2\n" in planned.diff
     (run,) = planned.actions
@@ -152,35 +153,34 @@ def test_manifest_restores_a_changed_field_and_shows_it() -> None:
 
 def test_manifest_sees_elements_that_were_added_or_removed() -> None:
     more = live(addresses=["10.0.0.1-10.0.0.2", "10.0.0.9-10.0.0.9"])
-    assert "-  - 10.0.0.9" in change(MANIFEST.difference(OK, answer(more))).diff
-    assert change(MANIFEST.difference(OK, answer(live(addresses=[])))).diff
+    assert "-  - 10.0.0.9" in change(MANIFEST.difference(there(more))).diff
+    assert change(MANIFEST.difference(there(live(addresses=[])))).diff
 
 
 def test_manifest_sees_that_a_field_is_no_longer_written() -> None:
     before = {**live(), "metadata": {**marked(POOL)["metadata"], "annotations": {MARK: "older"}}}  # type: ignore[dict-item]
-    assert MARK in change(MANIFEST.difference(OK, answer(before))).diff
+    assert MARK in change(MANIFEST.difference(there(before))).diff
 
 
-@pytest.mark.parametrize(
-    "reply",
-    [
-        Output(0, "", ""),
-        Output(
-            1,
-            "",
-            'error: resource mapping not found for name: "site": no matches for kind "IPAddressPool"\n'
-            "ensure CRDs are installed first\n",
-        ),
-    ],
-)
-def test_manifest_makes_what_is_missing_also_when_its_kind_is(reply: Output) -> None:
-    assert change(MANIFEST.difference(OK, reply)).summary == "make IPAddressPool metallb-system/site"
+def test_manifest_makes_what_is_missing() -> None:
+    assert change(MANIFEST.difference(there())).summary == "make IPAddressPool metallb-system/site"
 
 
-def test_manifest_waits_for_the_cluster_and_hides_no_other_error() -> None:
-    assert isinstance(MANIFEST.difference(DOWN, DOWN), Deferred)
-    with pytest.raises(StepFailed, match="forbidden"):
-        MANIFEST.difference(OK, Output(1, "", "Error from server: forbidden"))
+def test_manifest_waits_for_the_cluster() -> None:
+    assert isinstance(MANIFEST.difference(DOWN), Deferred)
+
+
+async def test_manifest_asks_for_its_objects_by_name() -> None:
+    asked: list[object] = []
+
+    class Asked:
+        async def read(self, query: object) -> ObjectsFound:
+            asked.append(query)
+            return there(live())
+
+    assert await MANIFEST.plan(Asked()) is None  # type: ignore[arg-type]
+    name = Reference("metallb.io/v1beta1", "IPAddressPool", "metallb-system", "site")
+    assert asked == [ReadObjects((name,))]
 
 
 def test_manifest_refuses_a_secret() -> None:

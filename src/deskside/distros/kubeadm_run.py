@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deskside.distros import kubeadm_config as config
 from deskside.errors import StepFailed
 from deskside.model.action import Action, ActionResult, RemovePath, RunCommand, Text, WriteFile
 from deskside.model.platform import Host, JoinTicket, Platform
-from deskside.model.query import Output, PathFound, ReadOutput, ReadPath
+from deskside.model.query import (
+    NotesFound,
+    ObjectsFound,
+    PathFound,
+    ReadObjects,
+    ReadPath,
+    ReadSecretNotes,
+    Reference,
+)
 from deskside.model.resource import Change, Deferred, HostReader
-from deskside.resources.release import CLUSTER_DOWN, KUBECTL, READY
+from deskside.resources.objects import table
+from deskside.resources.release import CLUSTER_DOWN, KUBECTL
 from deskside.resources.system import systemctl
 from deskside.site.schema import Site
 
@@ -234,14 +243,7 @@ class Ticket:
         return Change(self.subject, summary, tuple(actions), result=result)
 
 
-_SECRETS = ReadOutput(
-    (
-        *KUBECTL,
-        *("get", "secrets", "-n", "kube-system", "-o"),
-        "go-template={{range .items}}{{.metadata.name}} "
-        '{{with .data.description}}{{. | base64decode}}{{end}}{{"\\n"}}{{end}}',
-    )
-)
+_SYSTEM = "kube-system"
 _CERTIFICATES = "kubeadm-certs"
 _PROXY_NOTE = "Proxy for managing TTL for the kubeadm-certs secret"
 
@@ -257,23 +259,28 @@ class NoTickets:
 
     async def plan(self, host: HostReader) -> Change | Deferred | None:
         """Delete what kubeadm and we left for joins; tokens that people made stay."""
-        return self.difference(*await host.read(READY, _SECRETS))
+        return self.difference(await host.read(ReadSecretNotes(_SYSTEM)))
 
-    def difference(self, ready: Output, found: Output) -> Change | Deferred | None:
+    def difference(self, found: NotesFound) -> Change | Deferred | None:
         """The change, from the names and remarks of the secrets."""
-        if ready.status != 0:
+        if not found.reachable:
             return Deferred(self.subject, CLUSTER_DOWN)
-        if found.status != 0:
-            raise StepFailed(f"{self.subject} cannot be looked at: {found.stderr.strip()}")
-        pairs = [line.partition(" ") for line in found.stdout.splitlines()]
         ours = (config.TICKET_NOTE, _PROXY_NOTE)
-        names = [name for name, _, note in pairs if name == _CERTIFICATES or note.strip() in ours]
+        names = [name for name, note in found.notes.items() if name == _CERTIFICATES or note.strip() in ours]
         if not names:
             return None
-        delete = (*KUBECTL, "delete", "secret", "-n", "kube-system", "--ignore-not-found", *names)
+        delete = (*KUBECTL, "delete", "secret", "-n", _SYSTEM, "--ignore-not-found", *names)
         return Change(
             self.subject, f"delete {len(names)} that were used", (RunCommand(delete, timeout=60.0),)
         )
+
+
+def _is_ready(node: Mapping[str, object]) -> bool:
+    conditions = table(node, "status").get("conditions")
+    pairs = (
+        [(one.get("type"), one.get("status")) for one in conditions] if isinstance(conditions, list) else []
+    )
+    return ("Ready", "True") in pairs
 
 
 @dataclass(frozen=True)
@@ -289,23 +296,17 @@ class ReadyNodes:
         """`nodes`."""
         return "nodes"
 
-    @property
-    def asks(self) -> ReadOutput:
-        """Names of all nodes with the status of their condition Ready."""
-        ready = '{range .status.conditions[?(@.type=="Ready")]}{.status}{end}'
-        line = f'jsonpath={{range .items[*]}}{{.metadata.name}} {ready}{{"\\n"}}{{end}}'
-        return ReadOutput((*KUBECTL, "get", "nodes", "-o", line))
-
     async def plan(self, host: HostReader) -> Change | Deferred | None:
         """Wait for those that are not Ready."""
-        return self.difference(*await host.read(READY, self.asks))
+        wanted = tuple(Reference("v1", "Node", "", name) for name in self.names)
+        return self.difference(await host.read(ReadObjects(wanted)))
 
-    def difference(self, ready: Output, found: Output) -> Change | Deferred | None:
-        """The change, from the nodes that the cluster has."""
-        if ready.status != 0:
+    def difference(self, found: ObjectsFound) -> Change | Deferred | None:
+        """The change, from those of the nodes that the cluster has."""
+        if not found.reachable:
             return Deferred(self.subject, CLUSTER_DOWN)
-        states = dict(line.split(" ", 1) for line in found.stdout.splitlines() if " " in line)
-        late = [name for name in self.names if states.get(name, "").strip() != "True"]
+        ready = {table(item, "metadata").get("name") for item in found.items if _is_ready(item)}
+        late = [name for name in self.names if name not in ready]
         if not late:
             return None
         nodes = tuple(f"node/{name}" for name in late)
@@ -335,21 +336,19 @@ class Replicas:
         """`replicas of NAME`."""
         return f"replicas of {self.deployment}"
 
-    @property
-    def _names(self) -> tuple[str, ...]:
-        return ("deployment", self.deployment, "-n", "kube-system")
-
     async def plan(self, host: HostReader) -> Change | Deferred | None:
         """Scale it."""
-        asks = ReadOutput((*KUBECTL, "get", *self._names, "-o", "jsonpath={.spec.replicas}"))
-        return self.difference(*await host.read(READY, asks))
+        wanted = Reference("apps/v1", "Deployment", _SYSTEM, self.deployment)
+        return self.difference(await host.read(ReadObjects((wanted,))))
 
-    def difference(self, ready: Output, found: Output) -> Change | Deferred | None:
+    def difference(self, found: ObjectsFound) -> Change | Deferred | None:
         """The change, from the number that is wanted now."""
-        if ready.status != 0:
+        if not found.reachable:
             return Deferred(self.subject, CLUSTER_DOWN)
-        if found.stdout.strip() == str(self.count):
+        now = table(found.items[0], "spec").get("replicas") if found.items else None
+        if now == self.count:
             return None
-        scale = (*KUBECTL, "scale", *self._names, f"--replicas={self.count}")
-        summary = f"set to {self.count} (is {found.stdout.strip() or 'unknown'})"
+        names = ("deployment", self.deployment, "-n", _SYSTEM)
+        scale = (*KUBECTL, "scale", *names, f"--replicas={self.count}")
+        summary = f"set to {self.count} (is {'unknown' if now is None else now})"
         return Change(self.subject, summary, (RunCommand(scale, timeout=60.0),))

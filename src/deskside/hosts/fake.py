@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from deskside.errors import Busy, StepFailed, Unreachable
 from deskside.hosts.asking import Asking, Raw
+from deskside.hosts.fake_cluster import FakeCluster, FakeRelease
 from deskside.hosts.fake_files import FakeFiles, Refused, Unmodelled
 from deskside.hosts.fake_units import FakeUnits
 from deskside.model.action import Action, ActionResult
@@ -38,29 +39,6 @@ class Package:
     version: str = "1.0-1"
     units: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class FakeRelease:
-    """A Helm release."""
-
-    status: str
-    revision: int
-    record: dict[str, str]
-    drifted: set[str] = field(default_factory=set)
-
-
-@dataclass
-class FakeCluster:
-    """What the servers of a fake site share."""
-
-    reachable: bool = True
-    releases: dict[tuple[str, str], FakeRelease] = field(default_factory=dict)
-    secrets: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
-    """Lengths of the values, by key."""
-    namespaces: dict[str, dict[str, str]] = field(default_factory=dict)
-    refuses: set[str] = field(default_factory=set)
-    """Releases that do not become ready."""
 
 
 SERVICES = {
@@ -205,19 +183,14 @@ class FakeHost(Asking):
         now: dict[str, Json] = {"hostname": self.sysctls["kernel.hostname"], "clock": self.files.now}
         return {"kubernetes": kubernetes, "disks": space, **self.facts, **now}
 
-    def _query_release(self, query: Wire) -> dict[str, Json]:
-        if not self._serves():
-            return {"reachable": False}
-        found = self.cluster.releases.get((str(query["namespace"]), str(query["name"])))
-        if found is None:
-            return {"reachable": True, "status": "", "revision": 0, "record": {}, "drifted": []}
-        return {
-            "reachable": True,
-            "status": found.status,
-            "revision": found.revision,
-            "record": dict(found.record),
-            "drifted": sorted(found.drifted),
-        }
+    def _query_release(self, query: Wire) -> Wire:
+        return self.cluster.release(query) if self._serves() else {"reachable": False}
+
+    def _query_objects(self, query: Wire) -> Wire:
+        return self.cluster.named(query) if self._serves() else {"reachable": False}
+
+    def _query_secret_notes(self, query: Wire) -> Wire:
+        return self.cluster.remarks(query) if self._serves() else {"reachable": False}
 
     def _serves(self) -> bool:
         return self.cluster.reachable and self.files.exists(KUBECTL) and self.files.exists(ADMIN)

@@ -10,7 +10,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeAlias, TypeVar
+from typing import ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 
 from deskside.site.secrets import Secret
 
@@ -211,6 +211,63 @@ class ReadRelease(Query[ReleaseFound]):
             drifted=tuple(str(item) for item in drifted) if isinstance(drifted, list) else (),
             reachable=bool(raw.get("reachable")),
         )
+
+
+class Reference(NamedTuple):
+    """Which object of the cluster."""
+
+    version: str
+    """As in a manifest: `v1`, `apps/v1`."""
+    kind: str
+    namespace: str
+    """Empty for an object outside namespaces."""
+    name: str
+
+
+@dataclass(frozen=True)
+class ObjectsFound:
+    """Objects of the cluster, those of the wanted ones that exist, in no order."""
+
+    reachable: bool
+    """False when the cluster did not answer; the rest then says nothing."""
+    items: tuple[Mapping[str, object], ...] = ()
+    """As the API has them. Of a Secret only the names of its keys and annotations of Deskside's."""
+
+
+@dataclass(frozen=True)
+class ReadObjects(Query[ObjectsFound]):
+    """Objects by name, all of a turn at once; one whose kind the cluster does not know does not exist."""
+
+    op: ClassVar[str] = "objects"
+    wanted: tuple[Reference, ...]
+
+    def answer(self, raw: Mapping[str, Json]) -> ObjectsFound:
+        """Items are JSON objects."""
+        items = raw.get("items")
+        found = tuple(item for item in items if isinstance(item, Mapping)) if isinstance(items, list) else ()
+        return ObjectsFound(bool(raw.get("reachable")), found)
+
+
+@dataclass(frozen=True)
+class NotesFound:
+    """Secrets of a namespace by name, with the remark (`description`) that some have beside their values."""
+
+    reachable: bool
+    notes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class ReadSecretNotes(Query[NotesFound]):
+    """Names and remarks of all Secrets of a namespace; no other value of them."""
+
+    op: ClassVar[str] = "secret_notes"
+    namespace: str
+
+    def answer(self, raw: Mapping[str, Json]) -> NotesFound:
+        """Name -> remark, empty for a Secret without one."""
+        notes = raw.get("notes")
+        found = {name: str(note) for name, note in notes.items()} if isinstance(notes, Mapping) else {}
+        return NotesFound(bool(raw.get("reachable")), found)
 
 
 @dataclass(frozen=True)

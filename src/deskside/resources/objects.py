@@ -12,26 +12,37 @@ from collections.abc import Mapping
 
 import yaml
 
+from deskside.model.query import Reference
+
 MARK = "deskside/digest"
 """Annotation: SHA-256 of the object as Deskside wrote it; shows a field that is no longer written."""
 
 
+def table(item: Mapping[str, object], key: str) -> Mapping[str, object]:
+    """A field that is an object; empty when it is not there."""
+    found = item.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
 def identity(item: Mapping[str, object]) -> str:
     """`Kind namespace/name`, or `Kind name` outside namespaces."""
-    metadata = item.get("metadata")
-    names = metadata if isinstance(metadata, Mapping) else {}
+    names = table(item, "metadata")
     place = f"{names['namespace']}/" if names.get("namespace") else ""
     return f"{item.get('kind')} {place}{names.get('name')}"
+
+
+def reference(item: Mapping[str, object]) -> Reference:
+    """How the cluster is asked for an object."""
+    names = table(item, "metadata")
+    place = (str(names.get("namespace") or ""), str(names.get("name")))
+    return Reference(str(item.get("apiVersion")), str(item.get("kind")), *place)
 
 
 def marked(item: Mapping[str, object]) -> dict[str, object]:
     """The object with its own digest in an annotation."""
     digest = hashlib.sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()
-    metadata = item.get("metadata")
-    names = dict(metadata) if isinstance(metadata, Mapping) else {}
-    annotations = names.get("annotations")
-    known = dict(annotations) if isinstance(annotations, Mapping) else {}
-    return {**item, "metadata": {**names, "annotations": {**known, MARK: digest}}}
+    names = table(item, "metadata")
+    return {**item, "metadata": {**names, "annotations": {**table(names, "annotations"), MARK: digest}}}
 
 
 def compared(desired: Mapping[str, object], live: Mapping[str, object]) -> str:

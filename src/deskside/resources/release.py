@@ -14,20 +14,17 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from deskside.errors import StepFailed
 from deskside.model.action import Action, ApplyRelease, InstallArtifact, MakeClusterSecret, RunCommand
 from deskside.model.artifact import Kind, Locked
-from deskside.model.query import Output, ReadOutput, ReadRelease, ReleaseFound
+from deskside.model.query import ObjectsFound, ReadObjects, ReadRelease, Reference, ReleaseFound
 from deskside.model.resource import Change, Deferred, Disruption, HostReader
 from deskside.resources.artifacts import STORE
-from deskside.resources.objects import MARK, compared, identity, marked
+from deskside.resources.objects import MARK, compared, identity, marked, reference, table
 from deskside.site.secrets import Secret
 
 KUBECTL = ("/opt/deskside/bin/kubectl", "--kubeconfig", "/etc/kubernetes/admin.conf")
 APPLY = (*KUBECTL, "apply", "--server-side", "--field-manager=deskside", "--force-conflicts")
 CLUSTER_DOWN = "known after the cluster is up"
-READY = ReadOutput((*KUBECTL, "get", "--raw", "/readyz", "--request-timeout=10s"))
-"""Whether the API answers; equal questions are asked once for all resources."""
 
 Values = Mapping[str, object]
 
@@ -150,33 +147,20 @@ class _OneSecret(ABC):
         """`secret NAMESPACE/NAME`."""
         return f"secret {self.namespace}/{self.name}"
 
-    @property
-    def asks(self) -> ReadOutput:
-        """What can be known of it without its values; the template keeps them out of the answer."""
-        names = ("secret", self.name, "-n", self.namespace)
-        template = f"go-template={self._template}"
-        return ReadOutput((*KUBECTL, "get", *names, "--ignore-not-found", "-o", template))
-
     async def plan(self, host: HostReader) -> Change | Deferred | None:
         """Bring it to what is wanted."""
-        return self.difference(*await host.read(READY, self.asks))
+        wanted = Reference("v1", "Secret", self.namespace, self.name)
+        return self.difference(await host.read(ReadObjects((wanted,))))
 
-    def difference(self, ready: Output, found: Output) -> Change | Deferred | None:
-        """The change, from the two answers. Raises StepFailed when the question failed."""
-        if ready.status != 0:
+    def difference(self, found: ObjectsFound) -> Change | Deferred | None:
+        """The change, from what was found."""
+        if not found.reachable:
             return Deferred(self.subject, CLUSTER_DOWN)
-        if found.status != 0:
-            raise StepFailed(f"{self.subject} cannot be looked at: {_last_line(found.stderr)}")
-        return self._change(found.stdout)
-
-    @property
-    @abstractmethod
-    def _template(self) -> str:
-        """Of Go; what it prints is handed to `_change`."""
+        return self._change(found.items[0] if found.items else {})
 
     @abstractmethod
-    def _change(self, said: str) -> Change | None:
-        """The change where what was found is not what is wanted."""
+    def _change(self, there: Mapping[str, object]) -> Change | None:
+        """The change where what is there (nothing, when there is none) is not what is wanted."""
 
 
 @dataclass(frozen=True)
@@ -186,14 +170,9 @@ class ClusterSecret(_OneSecret):
     keys: Mapping[str, int]
     """Key -> number of random bytes (written as hex)."""
 
-    @property
-    def _template(self) -> str:
-        """Names of the keys that are there."""
-        return '{{range $key, $value := .data}}{{$key}}{{"\\n"}}{{end}}'
-
-    def _change(self, said: str) -> Change | None:
+    def _change(self, there: Mapping[str, object]) -> Change | None:
         """Make the keys that are missing."""
-        missing = sorted(set(self.keys) - set(said.split()))
+        missing = sorted(set(self.keys) - set(table(there, "data")))
         if not missing:
             return None
         action = MakeClusterSecret(self.namespace, self.name, self.keys)
@@ -215,15 +194,9 @@ class KnownSecret(_OneSecret):
     def _plain(self) -> dict[str, str]:
         return {key: value.reveal() for key, value in self.data.items()}
 
-    @property
-    def _template(self) -> str:
-        """The digest that stands beside the values."""
-        annotations = "{{range $key, $value := .metadata.annotations}}"
-        return f'{annotations}{{{{if eq $key "{MARK}"}}}}{{{{$value}}}}{{{{end}}}}{{{{end}}}}'
-
-    def _change(self, said: str) -> Change | None:
+    def _change(self, there: Mapping[str, object]) -> Change | None:
         """Write it where it is not there or another one."""
-        if said.strip() == self.digest:
+        if table(table(there, "metadata"), "annotations").get(MARK) == self.digest:
             return None
         metadata = {"name": self.name, "namespace": self.namespace, "annotations": {MARK: self.digest}}
         body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": self._plain}
@@ -254,24 +227,19 @@ class Manifest:
         items = [marked(item) for item in self.objects]
         return json.dumps({"apiVersion": "v1", "kind": "List", "items": items}, sort_keys=True)
 
-    @property
-    def asks(self) -> ReadOutput:
-        """The same objects as the cluster has them."""
-        return ReadOutput((*KUBECTL, "get", "-f", "-", "-o", "json", "--ignore-not-found"), stdin=self.text)
-
     async def plan(self, host: HostReader) -> Change | Deferred | None:
         """Make what is missing, restore what differs."""
-        return self.difference(*await host.read(READY, self.asks))
+        return self.difference(await host.read(ReadObjects(tuple(map(reference, self.objects)))))
 
-    def difference(self, ready: Output, found: Output) -> Change | Deferred | None:
-        """The change, from the two answers. Raises StepFailed when the question failed."""
-        if ready.status != 0:
+    def difference(self, found: ObjectsFound) -> Change | Deferred | None:
+        """The change, from what was found.
+
+        An object whose kind does not exist yet is missing like any other: its release is applied before it.
+        """
+        if not found.reachable:
             return Deferred(self.subject, CLUSTER_DOWN)
-        # An object whose kind does not exist yet is missing like any other: its release is applied before it.
-        if found.status != 0 and not _only_unknown_kinds(found.stderr):
-            raise StepFailed(f"{self.subject} cannot be looked at: {_last_line(found.stderr)}")
         wanted = [marked(item) for item in self.objects]
-        live = {identity(item): item for item in _items(found.stdout)}
+        live = {identity(item): item for item in found.items}
         changed = {identity(item): compared(item, live.get(identity(item), {})) for item in wanted}
         changed = {name: diff for name, diff in changed.items() if diff}
         if not changed:
@@ -293,20 +261,3 @@ def _plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
-
-
-def _items(text: str) -> list[dict[str, object]]:
-    found = json.loads(text) if text.strip() else {}
-    items = found.get("items", []) if str(found.get("kind", "")).endswith("List") else [found] * bool(found)
-    return [item for item in items if isinstance(item, dict)]
-
-
-def _only_unknown_kinds(stderr: str) -> bool:
-    lines = [line for line in stderr.splitlines() if line.strip()]
-    unknown = ("no matches for kind", "ensure CRDs are installed first")
-    return bool(lines) and all(any(words in line for words in unknown) for line in lines)
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "kubectl said nothing"

@@ -19,7 +19,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-READING = ("core", "paths", "system", "tls", "sockets", "hardware", "facts", "cluster", "reading")
+READING = ("core", "paths", "system", "tls", "sockets", "hardware", "facts", "api", "cluster", "reading")
 """Files that answer questions, in order."""
 ACTING = (*READING, "room", "files", "packages", "artifacts", "releases", "acting", "lease", "runs")
 """Files that change a host, in order."""
@@ -60,7 +60,7 @@ def program(*, acting: bool) -> bytes:
 @cache
 def compressed(*, acting: bool) -> bytes:
     """The program as it travels."""
-    return zlib.compress(program(acting=acting))
+    return zlib.compress(program(acting=acting), 9)
 
 
 def request(payload: Mapping[str, object], *, acting: bool) -> bytes:

@@ -1,4 +1,4 @@
-"""Answers about Helm releases, by kubectl with a server's admin credentials. Remote program; reads only.
+"""Answers about the cluster, all of a batch over one connection to its API. Remote program; reads only.
 
 A record is a Secret `deskside-release-NAME` beside the release (label `owner=deskside`): the chart and values
 digests, and every rendered object with the fingerprint that it had after the last apply.
@@ -9,37 +9,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from deskside.hosts.remote.core import Raw, at, decoded, program_output, table_of, text_of
+from deskside.hosts.remote.api import NAMES_ONLY, Api, ClusterSilent, Name
+from deskside.hosts.remote.core import Raw, decoded, table_of, text_of
 
-KUBECTL = "/opt/deskside/bin/kubectl"
-KUBECONFIG = "/etc/kubernetes/admin.conf"
-RECORD_PREFIX = "deskside-release-"
-# One line for each Secret: the record has `.data.record`, Helm's own have a version.
-RECORD_LINES = (
-    '{range .items[*]}{.metadata.labels.owner}{"\\t"}{.metadata.namespace}{"\\t"}{.metadata.labels.name}'
-    '{"\\t"}{.metadata.labels.version}{"\\t"}{.metadata.labels.status}{"\\t"}{.data.record}{"\\n"}{end}'
-)
+OWN_NOTES = "deskside/"
+"""Prefix of annotations that are told of a Secret: others may repeat its values."""
 BUNDLED = (
     "MutatingWebhookConfiguration",
     "ValidatingWebhookConfiguration",
     "CustomResourceDefinition",
     "APIService",
 )
+SECRETS_OF = "/api/v1/secrets?labelSelector=owner%3D"
 Key = tuple[str, str]
-
-
-class ClusterSilent(Exception):
-    """The cluster did not answer."""
-
-
-def kubectl(arguments: Sequence[str], stdin: str = "", timeout: float = 30.0) -> tuple[int | None, str, str]:
-    """Status, output and errors of one kubectl call."""
-    argv = [at(KUBECTL), "--kubeconfig", at(KUBECONFIG), f"--request-timeout={int(timeout)}s", *arguments]
-    ended = program_output(argv, stdin, timeout + 5)
-    return ended.status, ended.stdout, ended.stderr
+"""Namespace and name of a release."""
 
 
 def without_bundles(value: object) -> object:
@@ -72,55 +57,16 @@ def fingerprint(item: Mapping[str, object], filled: bool = False) -> str:
     return hashlib.sha256(json.dumps(left, sort_keys=True).encode()).hexdigest()
 
 
-def identity(item: Mapping[str, object]) -> tuple[str, str, str, str]:
-    """apiVersion, kind, namespace and name."""
-    meta = table_of(item, "metadata")
-    return (
-        text_of(item, "apiVersion"),
-        text_of(item, "kind"),
-        text_of(meta, "namespace"),
-        text_of(meta, "name"),
-    )
-
-
-def shown(found: tuple[str, str, str, str]) -> str:
+def shown(found: Name) -> str:
     """`Kind namespace/name`."""
     _, kind, namespace, name = found
     return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
 
 
-def listed(text: str) -> list[Raw]:
-    """Objects of kubectl's JSON: a list, or the one object."""
-    found = json.loads(text) if text.strip() else {}
-    items = found.get("items") if found.get("kind") == "List" else [found]
-    return [item for item in items or [] if isinstance(item, dict) and item]
-
-
-def live_objects(wanted: Sequence[tuple[str, str, str, str]]) -> dict[tuple[str, str, str, str], Raw]:
-    """Those of the wanted objects that exist; one call, and one for each kind when a kind is gone."""
-    if not wanted:
-        return {}
-    items = [
-        {
-            "apiVersion": version,
-            "kind": kind,
-            "metadata": {"name": name, **({"namespace": space} if space else {})},
-        }
-        for version, kind, space, name in wanted
-    ]
-    body = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
-    status, output, errors = kubectl(["get", "-f", "-", "-o", "json", "--ignore-not-found"], body)
-    if status == 0:
-        return {identity(item): item for item in listed(output)}
-    kinds = sorted({item[:2] for item in wanted})
-    if len(kinds) > 1:
-        found: dict[tuple[str, str, str, str], Raw] = {}
-        for kind in kinds:
-            found.update(live_objects([item for item in wanted if item[:2] == kind]))
-        return found
-    if "no matches for kind" in errors or "resource mapping not found" in errors:
-        return {}
-    raise ClusterSilent(errors.strip()[-300:])
+def live_objects(api: Api, wanted: Iterable[Name]) -> dict[Name, Raw]:
+    """Those of the wanted objects that exist."""
+    found = {name: api.named(name) for name in wanted}
+    return {name: item for name, item in found.items() if item is not None}
 
 
 def record_of(encoded: str) -> Raw:
@@ -132,23 +78,26 @@ def record_of(encoded: str) -> Raw:
     return found if isinstance(found, dict) else {}
 
 
-def release_secrets() -> tuple[dict[Key, tuple[int, str]], dict[Key, Raw]]:
-    """Of the whole cluster: last revision and status of each release, and our records."""
-    if not os.path.exists(at(KUBECONFIG)) or not os.path.exists(at(KUBECTL)):
-        raise ClusterSilent("no admin credentials or no kubectl here")
-    argv = ["get", "secrets", "-A", "-l", "owner in (helm,deskside)", "-o", f"jsonpath={RECORD_LINES}"]
-    status, output, errors = kubectl(argv, timeout=10)
-    if status != 0:
-        raise ClusterSilent(errors.strip()[-300:])
-    releases: dict[Key, tuple[int, str]] = {}
-    records: dict[Key, Raw] = {}
-    for line in output.splitlines():
-        owner, namespace, name, version, word, encoded = (line.split("\t") + [""] * 6)[:6]
-        if owner == "deskside":
-            records[namespace, name] = record_of(encoded)
-        elif version.isdigit():
-            releases[namespace, name] = max(releases.get((namespace, name), (0, "")), (int(version), word))
-    return releases, records
+def releases_of(api: Api) -> dict[Key, tuple[int, str]]:
+    """Last revision and status of every release, from the labels of Helm's own Secrets."""
+    found: dict[Key, tuple[int, str]] = {}
+    for item in api.items(SECRETS_OF + "helm", accept=NAMES_ONLY):
+        meta = table_of(item, "metadata")
+        labels = table_of(meta, "labels")
+        key, version = (text_of(meta, "namespace"), text_of(labels, "name")), text_of(labels, "version")
+        if version.isdigit():
+            found[key] = max(found.get(key, (0, "")), (int(version), text_of(labels, "status")))
+    return found
+
+
+def records_of(api: Api) -> dict[Key, Raw]:
+    """Our record of every release that has one."""
+    found: dict[Key, Raw] = {}
+    for item in api.items(SECRETS_OF + "deskside"):
+        meta = table_of(item, "metadata")
+        key = text_of(meta, "namespace"), text_of(table_of(meta, "labels"), "name")
+        found[key] = record_of(text_of(table_of(item, "data"), "record"))
+    return found
 
 
 def recorded_objects(record: Mapping[str, object]) -> list[Raw]:
@@ -157,7 +106,7 @@ def recorded_objects(record: Mapping[str, object]) -> list[Raw]:
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
-def object_key(item: Mapping[str, object]) -> tuple[str, str, str, str]:
+def object_key(item: Mapping[str, object]) -> Name:
     """Of a recorded object, as `identity`."""
     return (
         text_of(item, "apiVersion"),
@@ -167,7 +116,7 @@ def object_key(item: Mapping[str, object]) -> tuple[str, str, str, str]:
     )
 
 
-def drifted(record: Mapping[str, object], live: Mapping[tuple[str, str, str, str], Raw]) -> list[str]:
+def drifted(record: Mapping[str, object], live: Mapping[Name, Raw]) -> list[str]:
     """Recorded objects that are missing or differ."""
     found = []
     for item in recorded_objects(record):
@@ -177,26 +126,87 @@ def drifted(record: Mapping[str, object], live: Mapping[tuple[str, str, str, str
     return found
 
 
-def answer_releases(queries: Sequence[Mapping[str, object]]) -> list[object]:
-    """Op `release`, all questions of a batch by two calls."""
-    keys = [(text_of(query, "namespace"), text_of(query, "name")) for query in queries]
+def answer_cluster(queries: Sequence[Mapping[str, object]]) -> list[object]:
+    """Ops `release`, `objects` and `secret_notes`: all questions of a batch together.
+
+    Raises QuestionFailed when the cluster refuses one.
+    """
     try:
-        releases, records = release_secrets()
-        asked = {object_key(item) for key in keys for item in recorded_objects(records.get(key, {}))}
-        live = live_objects(sorted(asked))
+        api = Api()
     except ClusterSilent:
-        return [{"reachable": False} for _ in keys]
+        return [{"reachable": False} for _ in queries]
+    try:
+        return answers_of(api, queries)
+    except ClusterSilent:
+        return [{"reachable": False} for _ in queries]
+    finally:
+        api.close()
+
+
+def answers_of(api: Api, queries: Sequence[Mapping[str, object]]) -> list[object]:
+    """The answers in order. Raises ClusterSilent or QuestionFailed."""
+    asks_releases = any(text_of(query, "op") == "release" for query in queries)
+    releases, records = (releases_of(api), records_of(api)) if asks_releases else ({}, {})
+    live: dict[Name, Raw] = {}
     answers: list[object] = []
-    for key in keys:
-        revision, status = releases.get(key, (0, ""))
-        record = records.get(key, {})
-        answers.append(
-            {
-                "reachable": True,
-                "status": status,
-                "revision": revision,
-                "record": {name: record[name] for name in ("chart", "values") if name in record},
-                "drifted": drifted(record, live) if status else [],
-            }
-        )
+    for query in queries:
+        op, record = text_of(query, "op"), records.get(release_key(query), {})
+        recorded = [object_key(item) for item in recorded_objects(record)]
+        names = recorded if op == "release" else wanted_names(query)
+        live.update(live_objects(api, [name for name in names if name not in live]))
+        if op == "release":
+            answers.append(answer_release(releases.get(release_key(query), (0, "")), record, live))
+        elif op == "objects":
+            items = [without_values(live[name]) for name in names if name in live]
+            answers.append({"reachable": True, "items": items})
+        else:
+            answers.append({"reachable": True, "notes": notes_of(api, text_of(query, "namespace"))})
     return answers
+
+
+def wanted_names(query: Mapping[str, object]) -> list[Name]:
+    """Of op `objects`; no other question names any."""
+    found = query.get("wanted")
+    items = found if isinstance(found, list) else []
+    return [(str(version), str(kind), str(space), str(name)) for version, kind, space, name in items]
+
+
+def release_key(query: Mapping[str, object]) -> Key:
+    """Namespace and name."""
+    return text_of(query, "namespace"), text_of(query, "name")
+
+
+def answer_release(last: tuple[int, str], record: Raw, live: Mapping[Name, Raw]) -> Raw:
+    """Op `release`."""
+    revision, status = last
+    return {
+        "reachable": True,
+        "status": status,
+        "revision": revision,
+        "record": {name: record[name] for name in ("chart", "values") if name in record},
+        "drifted": drifted(record, live) if status else [],
+    }
+
+
+def notes_of(api: Api, namespace: str) -> dict[str, str]:
+    """Names of all Secrets of a namespace, with the remark that some have beside their values."""
+    found = {}
+    for item in api.items(f"/api/v1/namespaces/{namespace}/secrets"):
+        note = text_of(table_of(item, "data"), "description")
+        found[text_of(table_of(item, "metadata"), "name")] = decoded(base64.b64decode(note))
+    return found
+
+
+def without_values(item: Raw) -> Raw:
+    """The object itself; of a Secret its names, its keys and annotations of ours."""
+    if text_of(item, "kind") != "Secret":
+        return item
+    meta = table_of(item, "metadata")
+    notes = {key: value for key, value in table_of(meta, "annotations").items() if key.startswith(OWN_NOTES)}
+    names = {"name": meta.get("name"), "namespace": meta.get("namespace"), "annotations": notes}
+    return {
+        "apiVersion": item.get("apiVersion"),
+        "kind": "Secret",
+        "metadata": names,
+        "data": dict.fromkeys(table_of(item, "data"), ""),
+    }

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from deskside.hosts.remote.cluster import answer_releases
+from deskside.hosts.remote.cluster import answer_cluster
 from deskside.hosts.remote.core import SETTINGS, QuestionFailed, Raw, finish, text_of
 from deskside.hosts.remote.facts import answer_facts
 from deskside.hosts.remote.paths import answer_path
@@ -23,9 +23,11 @@ SINGLE: dict[str, Callable[[Mapping[str, object]], Raw]] = {
 TOGETHER: dict[str, Callable[[Sequence[Mapping[str, object]]], list[object]]] = {
     "packages": answer_packages,
     "unit": answer_units,
-    "release": answer_releases,
+    "cluster": answer_cluster,
 }
-SLOW = ("output", "tls", "release", "facts", "unit")
+GROUPS = {"release": "cluster", "objects": "cluster", "secret_notes": "cluster"}
+"""Kinds of questions that are answered together with others."""
+SLOW = ("output", "tls", "cluster", "facts", "unit")
 AT_ONCE = 8
 
 
@@ -67,6 +69,7 @@ def grouped(queries: Sequence[Mapping[str, object]]) -> list[tuple[str, list[int
     alone: list[tuple[str, list[int]]] = []
     for place, query in enumerate(queries):
         op = text_of(query, "op")
+        op = GROUPS.get(op, op)
         if op in SLOW and op not in TOGETHER:
             alone.append((op, [place]))
         else:

@@ -9,28 +9,44 @@ import base64
 import gzip
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from deskside.hosts.remote.api import KUBECONFIG, Api, ClusterSilent, Name
 from deskside.hosts.remote.cluster import (
-    KUBECONFIG,
-    KUBECTL,
-    RECORD_PREFIX,
     fingerprint,
-    identity,
-    listed,
     live_objects,
     object_key,
     record_of,
     recorded_objects,
     shown,
 )
-from deskside.hosts.remote.core import Ended, Raw, at, number_of, table_of, text_of
+from deskside.hosts.remote.core import Ended, QuestionFailed, Raw, at, number_of, table_of, text_of
 from deskside.hosts.remote.files import ActionFailed, Clock, ending, run_program
 
+RECORD_PREFIX = "deskside-release-"
 HELM = "/opt/deskside/bin/helm"
+KUBECTL = "/opt/deskside/bin/kubectl"
 WHOLE = 64 * 1024 * 1024
 """Bytes of output that are read: a cut manifest would be no manifest."""
 OWNER = {"owner": "deskside", "app.kubernetes.io/managed-by": "deskside"}
+
+
+def listed(text: str) -> list[Raw]:
+    """Objects of kubectl's JSON: a list, or the one object."""
+    found = json.loads(text) if text.strip() else {}
+    items = found.get("items") if found.get("kind") == "List" else [found]
+    return [item for item in items or [] if isinstance(item, dict) and item]
+
+
+def identity(item: Mapping[str, object]) -> Name:
+    """apiVersion, kind, namespace and name."""
+    meta = table_of(item, "metadata")
+    return (
+        text_of(item, "apiVersion"),
+        text_of(item, "kind"),
+        text_of(meta, "namespace"),
+        text_of(meta, "name"),
+    )
 
 
 def called(argv: list[str], clock: Clock, stdin: str = "", timeout: float = 60.0) -> Ended:
@@ -115,11 +131,23 @@ def is_filled(item: Mapping[str, object]) -> bool:
     return text_of(item, "kind") in ("Secret", "ConfigMap") and empty
 
 
+def live_now(wanted: Sequence[Name]) -> Mapping[Name, Raw]:
+    """The objects as they are now. Raises ActionFailed."""
+    try:
+        api = Api()
+        try:
+            return live_objects(api, wanted)
+        finally:
+            api.close()
+    except (ClusterSilent, QuestionFailed) as error:
+        raise ActionFailed(str(error)) from None
+
+
 def fingerprints(clock: Clock, namespace: str, name: str) -> list[Raw]:
     """The objects of a release as they are now."""
     manifest = called([at(HELM), "get", "manifest", name, "-n", namespace], clock).stdout
     rendered = rendered_objects(clock, namespace, manifest)
-    live = live_objects([identity(item) for item in rendered])
+    live = live_now([identity(item) for item in rendered])
     found: list[Raw] = []
     for item in rendered:
         version, kind, space, title = key = identity(item)
