@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import scrypt, sha256
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from deskside.app.needs import Needs
-from deskside.app.own_secrets import own_secrets
 from deskside.errors import Problem, SiteError
 from deskside.model.artifact import ArtifactSource
 from deskside.model.platform import Given
@@ -20,7 +19,9 @@ from deskside.site.schema import Site
 from deskside.site.secrets import Secret, SecretSource, located
 from deskside.site.trains import Train, load_train
 from deskside.store.lock import LOCK_NAME
-from deskside.store.store import Store
+
+if TYPE_CHECKING:
+    from deskside.store.store import Store
 
 PINS_NAME = "known_hosts"
 SHORTEST_PASSWORD = 12
@@ -73,6 +74,8 @@ class Workspace:
 
     def store(self, sources: Mapping[str, ArtifactSource], preferred: str) -> Store:
         """The site's store, with its lock beside the site file."""
+        from deskside.store.store import Store
+
         return Store(self.folder / LOCK_NAME, sources, preferred)
 
     def own_charts(self) -> Mapping[str, Path]:
@@ -101,6 +104,8 @@ class Workspace:
 
         if identity.kind == "openldap":
             # Made at the first plan, found again at every other one.
+            from deskside.app.own_secrets import own_secrets
+
             made = needs.take("identity", lambda: own_secrets(self.site, self.folder), None)
             own = Given(ca=made.ca, reader=made.reader, own=made.own) if made else Given()
             return replace(own, break_glass=break_glass)

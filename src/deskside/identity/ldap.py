@@ -5,7 +5,6 @@ Written for ldapauthenticator 2.0 and JupyterHub 5. Nothing here writes to a dir
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -75,6 +74,8 @@ class Ldap:
 
     async def look(self, site: Site, given: Given, host: HostReader) -> tuple[Finding, ...]:
         """Handshake with the directory from a server, and a look at it, by an account where there is one."""
+        import asyncio
+
         directory, ca = ldap_of(site), given.ca
         handshakes = [
             ReadTls(address_of(site, one.host), one.port, one.host, ca, one.starttls)

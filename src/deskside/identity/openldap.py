@@ -6,7 +6,6 @@ therefore warns and never refuses, or a directory that is down could not be brou
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 
 from deskside.identity.ldap import Ldap, ldap_of, tls_finding
@@ -35,6 +34,8 @@ class OpenLdap(Ldap):
 
     async def look(self, site: Site, given: Given, host: HostReader) -> tuple[Finding, ...]:
         """Handshake with each of its servers, and a look at what it holds."""
+        import asyncio
+
         servers = ldap_of(site).servers
         found = await asyncio.gather(*(_looked(site, given, host, server) for server in servers))
         return tuple(finding for one in found for finding in one)

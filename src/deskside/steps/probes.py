@@ -6,7 +6,6 @@ enter nobody's cache, and the disk is timed with a file that has no name.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -188,6 +187,8 @@ async def probe_checks(
     judges: Mapping[str, tuple[Judge, str]] = JUDGES,
 ) -> list[Finding]:
     """Ask, and say what the answers mean. A host that does not answer any more is a finding, not an error."""
+    import asyncio
+
     asked: dict[str, list[Probe]] = {}
     for probe in probes(site, platform) if wanted is None else wanted:
         if probe.host in readers:
