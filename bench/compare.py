@@ -43,7 +43,7 @@ MAX_HOSTS = 16
 OURS = "deskside"
 """What the others are compared with: measured in any case."""
 TOOLS = (
-    *("floor", "deskside plan", OURS, "pyinfra"),
+    *("floor", OURS, "deskside plan", "pyinfra"),
     *("ansible", "ansible pipelining", "ansible mitogen"),
 )
 LONG_ENOUGH = 45.0
@@ -200,8 +200,8 @@ class Inputs:
         deploy = [str(self.folder / "inventory.py"), str(HERE / "peers/deploy.py"), "-y"]
         found: dict[str, Sequence[str]] = {
             "floor": [sys.executable, str(HERE / "minimal.py"), str(self.folder / "hosts.json")],
-            "deskside plan": [*ours, "plan"],
             "deskside": [*ours, "apply"],
+            "deskside plan": [*ours, "plan"],
             "pyinfra": [str(self.peers / "bin/pyinfra"), *deploy],
         }
         for name in self.ansible_settings():

@@ -1,4 +1,4 @@
-"""A site gets one more host: what that costs the others. Modelled hosts, every step that needs no cluster."""
+"""A site gets one more host: what that costs the others. Modelled hosts, every step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from deskside.site.schema import Site
 from deskside.site.trains import load_train
 from deskside.store.lock import LOCK_NAME, read_lock
 from engine.world import Recording
-from matrix.world import EVERY, bare_hosts, host_steps, write_site
+from matrix.world import EVERY, bare_hosts, steps_named, write_site
 
 NET = "127.34.0"
 PEERS = {
@@ -49,6 +49,8 @@ class Grown:
         fresh = bare_hosts(NET, self.lock, count)
         for name, served in fresh.items():
             hosts.setdefault(name, served.host)
+        for host in hosts.values():
+            host.cluster = hosts["ws1"].cluster
         self.hosts: Mapping[str, FakeHost] = hosts
 
     async def graph(self) -> tuple[Graph, Platform]:
@@ -56,7 +58,7 @@ class Grown:
             name: Facts.from_raw(await host.read(ReadFacts(("/",)))) for name, host in self.hosts.items()
         }
         platform = make_platform(self.site, load_train(self.site.train), self.lock, facts, Given())
-        return make_graph(host_steps(EVERY), platform), platform
+        return make_graph(steps_named(platform, EVERY), platform), platform
 
     async def plan(self) -> Plan:
         graph, platform = await self.graph()

@@ -27,7 +27,7 @@ from deskside.hosts import remote
 from deskside.model.event import Event, NodeChanged, RunEnded, RunStarted
 from deskside.site.trains import load_train
 
-from .world import host_steps
+from .world import steps_named
 
 
 def _warm() -> None:
@@ -115,7 +115,7 @@ def _control(
     os.close(0)
     os.open(os.devnull, os.O_RDONLY)
     sys.argv = ["deskside", *words]
-    chosen = patch.object(runs, "steps_for", lambda _platform: host_steps(steps))
+    chosen = patch.object(runs, "steps_for", lambda platform: steps_named(platform, steps))
     with chosen, patch.object(Journal, "__call__", _deadly(death) if death else Journal.__call__):
         cli.main()
 

@@ -21,7 +21,7 @@ from deskside.store.lock import LOCK_NAME, read_lock
 
 from .controller import Death, Nursery, ended
 from .served import Servers
-from .world import EVERY, addresses, bare_hosts, done_by, environment, host_steps, state_of, write_site
+from .world import EVERY, addresses, bare_hosts, done_by, environment, state_of, steps_named, write_site
 
 PATIENCE = 60.0
 """Seconds within which a controller ends; one that does not hangs."""
@@ -131,7 +131,7 @@ class Place:
         facts = {name: Facts.from_raw(await host.read(ReadFacts(("/",)))) for name, host in hosts.items()}
         lock = read_lock(self.folder / LOCK_NAME)
         platform = make_platform(site, load_train(site.train), lock, facts, Given())
-        return await make_plan(make_graph(host_steps(self.steps), platform), site, platform, hosts)
+        return await make_plan(make_graph(steps_named(platform, self.steps), platform), site, platform, hosts)
 
 
 @asynccontextmanager

@@ -1,18 +1,20 @@
-"""The site of the matrices: fake hosts, every step that needs no cluster, and artifacts of a few bytes."""
+"""The site of the matrices: fake hosts, a modelled cluster, and artifacts of a few bytes."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 from addons.sites import locked_artifacts
-from deskside.catalog import all_steps, wanted_artifacts
-from deskside.hosts.fake import FakeHost, bare_facts
+from deskside.catalog import all_addons, all_steps, steps_for, wanted_artifacts
+from deskside.hosts.fake import FakeCluster, FakeHost, bare_facts
 from deskside.model.artifact import Locked
+from deskside.model.platform import Platform
 from deskside.model.query import Json, Output
 from deskside.model.step import Step
 from deskside.site.load import load
@@ -21,22 +23,20 @@ from deskside.steps import probes
 from deskside.store.lock import LOCK_NAME, write_lock
 from teaching import teach_host_steps
 
+from .cluster import teach_kubernetes
 from .served import Served
 
 LATER = 4_000_000_000.0
 """Seconds since 1970: no certificate has run out."""
-EVERY = (
-    *("baseline", "container_runtime", "cluster_software", "pod_network", "names", "resolver", "directory"),
-    *("firewall", "homes", "host_login", "images", "security_updates", "time_sync"),
-)
-"""Every step that needs no cluster. Those of the cluster need a real kubeadm: the rack kills inside each."""
+EVERY = (*(step.name for step in all_steps()), *(addon.name for addon in all_addons()))
+"""Every step that there is."""
 SLICES = (
     ("baseline", "container_runtime", "time_sync"),
     ("baseline", "names", "resolver", "firewall"),
     ("baseline", "homes", "security_updates"),
-    ("baseline", "container_runtime", "cluster_software", "pod_network", "images"),
+    EVERY,
 )
-"""Parts of it that need nothing outside, so that a thousand runs take minutes."""
+"""Parts of it that need nothing outside, so that a thousand runs take minutes; and the whole."""
 SITE = """
 site: lab.example
 admin: {{user: root, port: {port}, keys: [{key}.pub]}}
@@ -112,11 +112,12 @@ def environment(folder: Path) -> dict[str, str]:
 
 def bare_hosts(net: str, lock: Mapping[str, Locked], count: int = 2) -> dict[str, Served]:
     """Hosts as their installer left them."""
-    served = {}
+    served, cluster = {}, FakeCluster(reachable=False)
     for name, address in addresses(net, count).items():
         link: Json = {"name": "eth0", "addresses": [f"{address}/24"], "mtu": 1500, "mac": card(address)}
-        host = FakeHost(name, facts={**bare_facts(name, address), "interfaces": [link]})
+        host = FakeHost(name, facts={**bare_facts(name, address), "interfaces": [link]}, cluster=cluster)
         teach_host_steps(host, lock)
+        teach_kubernetes(host)
         host.answer("python3", "-c", says=_probed)
         host.tls[f"{net}.20", 636] = {"error": "", "names": ["nas.lab.example"], "not_after": LATER}
         host.answer("env", "LDAPTLS_REQCERT=never", "ldapsearch", says="dn: dc=lab,dc=example\n")
@@ -140,14 +141,25 @@ PROBES = {
 }
 
 
-def host_steps(names: Sequence[str]) -> tuple[Step, ...]:
-    """Steps of the catalog by their names, in its order."""
-    return tuple(step for step in all_steps() if step.name in names)
+def steps_named(platform: Platform, names: Sequence[str]) -> tuple[Step, ...]:
+    """Those of a platform's steps, in the catalog's order."""
+    return tuple(step for step in steps_for(platform) if step.name in names)
 
 
 def state_of(hosts: Mapping[str, Served]) -> str:
     """All of the hosts that a run changes, as text; moments are left out."""
-    return json.dumps({name: _state(served.host) for name, served in hosts.items()}, indent=1, sort_keys=True)
+    found: dict[str, object] = {name: _state(served.host) for name, served in hosts.items()}
+    found["cluster"] = _state_of_cluster(next(iter(hosts.values())).host.cluster)
+    return json.dumps(found, indent=1, sort_keys=True)
+
+
+def _state_of_cluster(cluster: FakeCluster) -> dict[str, object]:
+    return {
+        "objects": {" ".join(name): item for name, item in cluster.objects.items()},
+        "releases": {" ".join(name): [one.status, one.record] for name, one in cluster.releases.items()},
+        "secrets": {" ".join(name): keys for name, keys in cluster.secrets.items()},
+        "notes": {" ".join(name): note for name, note in cluster.notes.items()},
+    }
 
 
 def _state(host: FakeHost) -> dict[str, object]:
@@ -162,10 +174,21 @@ def _state(host: FakeHost) -> dict[str, object]:
     }
 
 
+TICKET = re.compile(r"[0-9a-f]{6}\.[0-9a-f]{16}")
+TICKETS = re.compile(r'("bootstrap-token-[0-9a-f]{6}"(, )?)+')
+
+
+def _shown(action: Mapping[str, Json]) -> str:
+    """An action as text, the same for every ticket: each run that needs one makes its own."""
+    if str(action.get("path")).endswith("kubeadm-join.yaml"):
+        action = {**action, "content": "with a ticket"}
+    return TICKETS.sub('"tickets"', TICKET.sub("a ticket", json.dumps(action)))
+
+
 def done_by(hosts: Mapping[str, Served]) -> dict[str, int]:
     """How often each action was carried out, and each file received, by host."""
     counts: dict[str, int] = {}
     for name, served in hosts.items():
-        for done in (*map(json.dumps, served.host.done), *served.received):
+        for done in (*map(_shown, served.host.done), *served.received):
             counts[f"{name}: {done}"] = counts.get(f"{name}: {done}", 0) + 1
     return counts
