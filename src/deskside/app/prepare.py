@@ -124,5 +124,8 @@ def _nobody(site: Site, silent: Mapping[str, DesksideError]) -> DesksideError:
     if len(silent) == 1:
         return next(iter(silent.values()))
     reasons = "; ".join(error.message for error in silent.values())
-    hints = dict.fromkeys(error.hint for error in silent.values() if error.hint)
-    return Unreachable(f"no host of {site.name} can be worked on: {reasons}", hint="; ".join(hints))
+    hints = [*dict.fromkeys(error.hint for error in silent.values() if error.hint)]
+    more = ", and so for the others" if len(hints) > 1 else ""
+    return Unreachable(
+        f"no host of {site.name} can be worked on: {reasons}", hint=f"{''.join(hints[:1])}{more}"
+    )

@@ -7,6 +7,8 @@ that nothing is known (`Lost`), never that all went well (F3).
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import shlex
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
@@ -162,7 +164,7 @@ class Link:
             except asyncssh.PermissionDenied as error:
                 raise self._login_refused(str(error)) from None
             except (ConnectionRefusedError, TimeoutError) as error:
-                raise Lost(str(error) or "no answer in time") from None
+                raise Lost(_reason(error)) from None
             except (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed) as error:
                 raise await self._key_refused(error) from None
             except asyncssh.ConfigParseError as error:
@@ -170,7 +172,7 @@ class Link:
             except (OSError, asyncssh.Error) as error:
                 hung_up = isinstance(error, ConnectionResetError | asyncssh.ConnectionLost)
                 if pause is None or not hung_up or monotonic() - begun > SUDDEN_SECONDS:
-                    raise Lost(str(error) or type(error).__name__) from None
+                    raise Lost(_reason(error)) from None
                 await asyncio.sleep(pause)
         raise AssertionError("unreachable")
 
@@ -302,7 +304,7 @@ class Link:
                 self._passing.discard(ended)
                 ended.set_result(None)
         except (OSError, asyncssh.Error, asyncssh.BreakReceived) as error:
-            raise Lost(str(error) or type(error).__name__) from None
+            raise Lost(_reason(error)) from None
 
     async def _process(self) -> asyncssh.SSHClientProcess[bytes]:
         import asyncssh
@@ -373,6 +375,15 @@ class Link:
         )
 
 
+def _reason(error: BaseException) -> str:
+    """Why a connection did not come about or ended, in the system's words."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
+        return os.strerror(error.errno).lower()
+    return str(error) or type(error).__name__
+
+
 def _last_line(text: str) -> str:
     return (text.strip().splitlines() or ["it said nothing"])[-1]
 
@@ -386,4 +397,4 @@ async def _ran(
     try:
         return await connection.run(command, input=stdin, check=False, timeout=timeout)
     except (OSError, asyncssh.Error) as error:
-        raise Lost(str(error) or type(error).__name__) from None
+        raise Lost(_reason(error)) from None
