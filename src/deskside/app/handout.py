@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from ipaddress import IPv4Address
+from textwrap import wrap
 
 from deskside.catalog import all_doors
 from deskside.site.schema import Site
@@ -16,6 +17,8 @@ from deskside.steps.crossings import crossings
 from deskside.steps.names import APPS
 
 Row = tuple[str, ...]
+WIDTH = 100
+"""Of lines of text, in characters."""
 FIRST_SERIAL = 100
 """Serial numbers of zones are YYYYMMDDnn; nn is 00."""
 
@@ -56,7 +59,7 @@ class Handout:
         lines = [self.title, "=" * len(self.title), ""]
         lines += [f"{number}. {step}" for number, step in enumerate(self.steps, 1)]
         for table in self.tables:
-            note = ["", table.note] if table.note else []
+            note = ["", *wrap(table.note, WIDTH)] if table.note else []
             lines += ["", table.title, *note, "", *(f"  {line}" for line in table.lines)]
         return "\n".join(lines) + "\n"
 

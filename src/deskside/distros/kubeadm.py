@@ -7,7 +7,7 @@ Says which resources make a node; how kubeadm is called is in `kubeadm_run`, wha
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deskside.distros import certificates
 from deskside.distros import kubeadm_config as config
@@ -23,7 +23,7 @@ from deskside.distros.kubeadm_run import (
 )
 from deskside.distros.names import cluster_names
 from deskside.errors import CheckFailed
-from deskside.model.door import Door, Source, on_nodes, on_servers
+from deskside.model.door import Door, Source, nowhere, on_nodes, on_servers
 from deskside.model.platform import Certificate, Host, JoinTicket, Platform
 from deskside.model.query import Output, ReadOutput
 from deskside.model.resource import Resource
@@ -39,6 +39,8 @@ SERVER_IMAGES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", 
 NODE_IMAGES = ("kube-proxy", "coredns", "pause")
 RUNTIME = ("containerd", "runc", "cni-plugins", "crictl")
 API = Door("Kubernetes API", "tcp", "6443", (Source.PEOPLE, Source.NODES, Source.PODS), on_servers)
+API_ADDRESS = replace(API, on=nowhere, address=lambda site: site.network.api)
+"""The same at the address that moves from server to server, which people use."""
 ETCD = Door("etcd", "tcp", "2379-2380", (Source.SERVERS,), on_servers)
 KUBELET = Door("kubelet", "tcp", "10250", (Source.NODES,), on_nodes)
 DROP_INS = "/etc/deskside/kubelet.conf.d"

@@ -97,7 +97,7 @@ def rules(site: Site, platform: Platform, heard: Sequence[Heard]) -> Iterator[Fi
 
 
 def _strangers(site: Site, came: set[Arrival]) -> Iterator[Finding]:
-    names = {str(host.address): host.name for host in site.hosts}
+    names = {str(host.address): host.name for host in site.hosts} | {str(site.network.api): "the API"}
     strangers: dict[IPv4Address, list[Arrival]] = {}
     for one in sorted(came):
         if not any(one.source in network for network in people_networks(site.network)):

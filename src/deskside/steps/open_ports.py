@@ -36,7 +36,9 @@ def lines_of(site: Site, doors: Sequence[Door]) -> Iterator[OpenPort]:
             yield _line(spec.name, str(spec.address), door)
     for door in doors:
         if door.address is not None:
-            yield _line("load balancer", str(door.address(site)), door)
+            address = door.address(site)
+            name = "api" if address == site.network.api else "load balancer"
+            yield _line(name, str(address), door)
 
 
 def _line(host: str, address: str, door: Door) -> OpenPort:
