@@ -271,7 +271,7 @@ async def test_f5_where_few_sessions_are_allowed_what_runs_is_waited_for(
     while not (loopback.root / "run/deskside/runs").exists():
         await asyncio.sleep(0.01)
     link = session._link
-    question = remote.request({"mode": "read", "queries": [ReadPath("/etc").wire()]}, acting=False)
+    question = remote.questions([ReadPath("/etc").wire()])
     asked = [asyncio.create_task(link.converse(question)) for _ in range(6)]
     await asyncio.wait(asked, timeout=0.3)
     assert not any(conversation.done() for conversation in asked)

@@ -34,8 +34,10 @@ def _warm() -> None:
     """Do once what every controller would do again before it connects."""
     for late in ("asyncssh", "deskside.lab.source", "deskside.store.upstream", "deskside.ui"):
         importlib.import_module(late)
-    for acting in (True, False):
-        remote.compressed(acting=acting)
+    for files in remote.LEADING.values():
+        remote.compressed(("core", *files))
+    for kinds in (("facts",), ("path", "output"), remote.ANSWERING):
+        remote.compressed(remote.files_for(kinds))
     all_steps()
     all_oses()
     directory_of("ldap")

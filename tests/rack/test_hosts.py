@@ -162,7 +162,7 @@ async def test_f5_a_server_of_two_sessions_is_slower_and_works(bare: OnRack, tmp
     """One of them is held by the lease, so that a run and all questions share the other."""
     async with narrow_door(bare, "MaxSessions 2"), opened(bare, tmp_path) as (link, session):
         await session.hold(Owner("20261128T000000-f5f5", "apply"))
-        question = remote.request({"mode": "read", "queries": [ReadPath("/etc").wire()]}, acting=False)
+        question = remote.questions([ReadPath("/etc").wire()])
         work = session.perform([RunCommand(("sleep", "1"))], title="Sleep", deadline=30)
         run = asyncio.ensure_future(work)
         answers = await asyncio.gather(*(link.converse(question) for _ in range(6)))

@@ -12,8 +12,8 @@ from deskside.hosts import remote
 
 def loaded() -> SimpleNamespace:
     """The program's names, as on a host."""
-    names: dict[str, object] = {"__name__": "deskside_remote", "SOURCE": remote.program(acting=True)}
-    exec(compile(remote.program(acting=True), "deskside", "exec"), names)
+    names: dict[str, object] = {"__name__": "deskside_remote", "SOURCE": remote.program()}
+    exec(compile(remote.program(), "deskside", "exec"), names)
     return SimpleNamespace(**names)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import subprocess
+import symtable
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,17 +28,17 @@ def top_names(module: str) -> set[str]:
 
 
 def test_every_file_is_sent_and_no_name_stands_in_two() -> None:
-    assert {path.stem for path in FOLDER.glob("*.py")} - {"__init__"} == set(remote.ACTING)
+    assert {path.stem for path in FOLDER.glob("*.py")} - {"__init__"} == set(remote.EVERYTHING)
     owners: dict[str, str] = {}
-    for module in remote.ACTING:
+    for module in remote.EVERYTHING:
         for name in top_names(module):
             assert name not in owners, f"{name} is in {module} and in {owners[name]}"
             owners[name] = module
 
 
-@pytest.mark.parametrize("acting", [False, True])
-def test_it_is_python_3_10_and_standard_library_only(acting: bool) -> None:
-    tree = ast.parse(remote.program(acting=acting), feature_version=(3, 10))
+@pytest.mark.parametrize("files", [remote.READING, remote.EVERYTHING])
+def test_it_is_python_3_10_and_standard_library_only(files: tuple[str, ...]) -> None:
+    tree = ast.parse(remote.program(files), feature_version=(3, 10))
     wanted: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -48,12 +50,50 @@ def test_it_is_python_3_10_and_standard_library_only(acting: bool) -> None:
 
 def test_what_travels_is_small() -> None:
     """Bytes: what TCP sends before it waits for an answer is about as much, early in a connection."""
-    assert len(remote.compressed(acting=False)) < 16 * 1024
-    assert len(remote.compressed(acting=True)) < 32 * 1024
+    on_a_worker = remote.files_for(("path", "output", "packages", "sysctls", "unit"))
+    assert len(remote.compressed(on_a_worker)) < 6 * 1024
+    assert len(remote.compressed(remote.files_for(["facts"]))) < 11 * 1024
+    assert len(remote.compressed(remote.files_for(remote.ANSWERING))) < 17 * 1024
+    lengths = {mode: len(remote.compressed(("core", *files))) for mode, files in remote.LEADING.items()}
+    assert lengths["perform"] < 28 * 1024
+    assert max(lengths["lease"], lengths["settle"]) < 5 * 1024
+
+
+def global_names(table: symtable.SymbolTable) -> set[str]:
+    """What functions take from the namespace around them."""
+    own = {found.get_name() for found in table.get_symbols() if found.is_global()}
+    return own.union(*map(global_names, table.get_children()))
+
+
+def missed(files: tuple[str, ...]) -> set[str]:
+    """Names of files that are not sent, in those that are."""
+    there = {name for module in files for name in top_names(module)}
+    elsewhere = {name for module in remote.EVERYTHING for name in top_names(module)} - there
+    text = remote.program(files).decode()
+    return elsewhere & global_names(symtable.symtable(text, "deskside", "exec"))
+
+
+@pytest.mark.parametrize("mode", remote.LEADING)
+def test_what_is_sent_for_a_conversation_leads_it(mode: str) -> None:
+    files = ("core", *remote.LEADING[mode])
+    names: dict[str, Any] = {"__name__": "deskside_remote"}
+    exec(compile(remote.program(files), "deskside", "exec"), names)
+    assert mode in names["MODES"]
+    assert not missed(files)
+
+
+@pytest.mark.parametrize("kind", remote.ANSWERING)
+def test_what_is_sent_for_a_kind_of_question_answers_it(kind: str) -> None:
+    """Alone: no name of another file is missed."""
+    files = remote.files_for([kind])
+    names: dict[str, Any] = {"__name__": "deskside_remote"}
+    exec(compile(remote.program(files), "deskside", "exec"), names)
+    assert names["GROUPS"].get(kind, kind) in {*names["SINGLE"], *names["TOGETHER"]}
+    assert not missed(files)
 
 
 def test_reading_carries_no_code_that_changes_anything() -> None:
-    text = remote.program(acting=False).decode()
+    text = remote.program(remote.READING).decode()
     for word in ("os.rename", "os.unlink(at", "os.mkdir", "os.chmod", "apt-get", "fcntl", "run_program"):
         assert word not in text
 
@@ -64,7 +104,7 @@ def converse(data: bytes) -> subprocess.CompletedProcess[bytes]:
 
 
 def test_f3_half_a_request_is_refused_and_half_an_answer_is_none() -> None:
-    request = remote.request({"mode": "read", "queries": [{"op": "path", "path": "/"}]}, acting=False)
+    request = remote.questions([{"op": "path", "path": "/"}])
     assert converse(request[:-5]).returncode == remote.CUT_SHORT
     done = converse(request)
     assert done.returncode == 0

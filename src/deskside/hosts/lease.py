@@ -107,7 +107,7 @@ class Lease:
         while True:
             try:
                 answer = await self._link.converse(
-                    remote.request(payload, acting=True), self._heard, _beats(), standing=True
+                    remote.request(payload), self._heard, _beats(), standing=True
                 )
             except Lost as error:
                 if not self._held.is_set():

@@ -84,7 +84,7 @@ class Session(Asking):
 
     async def answers_to(self, queries: Sequence[Raw]) -> Sequence[Raw]:
         """One script for all questions; asked again once when the connection is cut."""
-        request = remote.request({"mode": "read", "queries": queries}, acting=False)
+        request = remote.questions(queries)
         timeouts = [value for query in queries if isinstance(value := query.get("timeout"), int | float)]
         limit = QUESTION_SECONDS + sum(timeouts)
         try:
@@ -125,8 +125,8 @@ class Session(Asking):
         run = f"{strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
         lease = self._lease.owner.run if self._lease is not None else ""
         payload = {"mode": "perform", "run": run, "title": title, "deadline": deadline, "lease": lease}
-        whole = remote.request({**payload, "actions": [action.wire() for action in actions]}, acting=True)
-        answer = await self._joined(whole, remote.request({**payload, "rejoin": True}, acting=True), deadline)
+        whole = remote.request({**payload, "actions": [action.wire() for action in actions]})
+        answer = await self._joined(whole, remote.request({**payload, "rejoin": True}), deadline)
         if isinstance(holder := answer.get("held"), dict):
             raise locked_by(holder, self.name)
         if "refused" in answer:
@@ -190,7 +190,7 @@ class Session(Asking):
 
     async def settle(self, deadline: float = 600.0) -> None:
         """Wait until runs that an earlier deskside began here have ended. Raises Busy when they do not."""
-        request = remote.request({"mode": "settle", "deadline": deadline}, acting=True)
+        request = remote.request({"mode": "settle", "deadline": deadline})
         answer = await self._repeated(request)
         if answer.get("going"):
             raise Busy(f"{self.name} is still at work for an earlier run: {answer.get('titles')}")
@@ -219,7 +219,7 @@ class Session(Asking):
         size = (await asyncio.to_thread(path.stat)).st_size
         kind = str(artifact.artifact.kind)
         wanted = {"mode": "receive", "sha256": artifact.sha256, "size": size, "kind": kind}
-        request = remote.request({**wanted, "parts": self._staged.wire(parts)}, acting=True)
+        request = remote.request({**wanted, "parts": self._staged.wire(parts)})
         sizes = {part.offset: part.size for part in parts}
         for attempt in (1, 2, 3):
             held: dict[int, int] = {}

@@ -1,6 +1,6 @@
 """What may be done to a host: every action is a value, so a change can be shown before it is made.
 
-Actions travel as JSON over standard input and are carried out by `hosts/remote.py` in one detached run, in
+Actions travel as JSON over standard input and are carried out by `hosts/remote` in one detached run, in
 order, stopping at the first that fails. Each is idempotent. Secrets are revealed only by `wire()`.
 """
 

@@ -1,7 +1,7 @@
 """Facts: what was observed about a host, from one probe in one round trip.
 
 Steps decide from facts alone, so that a rack and a real machine take the same code path. Nothing here asks;
-`hosts/remote.py` (op `facts`) collects the raw answer that `Facts.from_raw` reads.
+`hosts/remote` (op `facts`) collects the raw answer that `Facts.from_raw` reads.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What may be asked of a host: every question is a value, and names the type of its answer.
 
-Questions travel to the host as JSON and are answered there by `hosts/remote.py` without changing anything.
-A new kind of question is a class here, and one function of the same `op` there.
+Questions travel to the host as JSON and are answered there by `hosts/remote` without changing anything.
+A new kind of question is a class here, and one function there, entered under its `op` (see `hosts/remote`).
 """
 
 from __future__ import annotations

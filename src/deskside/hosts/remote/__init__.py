@@ -14,15 +14,33 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-READING = ("core", "paths", "system", "tls", "sockets", "hardware", "facts", "api", "cluster", "reading")
-"""Files that answer questions, in order."""
-ACTING = (*READING, "room", "files", "packages", "artifacts", "releases", "acting", "lease", "runs")
-"""Files that change a host, in order."""
+FACTS = ("system", "sockets", "hardware", "facts")
+CLUSTER = ("api", "cluster")
+ANSWERING: Mapping[str, Sequence[str]] = {
+    "path": ("paths",),
+    "tls": ("tls",),
+    "facts": FACTS,
+    **dict.fromkeys(("output", "packages", "sysctls", "unit"), ("system",)),
+    **dict.fromkeys(("release", "objects", "secret_notes"), CLUSTER),
+}
+"""Kind of a question -> the files that answer it: a host is sent, and compiles, no other ones."""
+READING = ("core", "paths", "tls", *FACTS, *CLUSTER, "reading")
+"""Files that answer questions, in order; none of them changes anything."""
+ACTING = ("room", "files", "packages", "artifacts", "releases", "acting", "lease", "going", "runs")
+EVERYTHING = (*READING, *ACTING)
+"""All files, in order."""
+LEADING: Mapping[str, Sequence[str]] = {
+    "lease": ("lease",),
+    "settle": ("going",),
+    "receive": ("system", "hardware", "room", "files", "artifacts"),
+    "perform": ("system", "hardware", *CLUSTER, *ACTING),
+}
+"""What a conversation is for -> the files that lead it."""
 
 BOOT = (
     "import sys,json,hashlib,zlib;r=sys.stdin.buffer;h=json.loads(r.readline());"
@@ -51,21 +69,37 @@ def standing_alone(*paths: Path) -> str:
 
 
 @cache
-def program(*, acting: bool) -> bytes:
-    """The program as one text; without `acting` it holds no code that changes anything."""
+def program(files: Sequence[str] = EVERYTHING) -> bytes:
+    """The program as one text."""
     folder = Path(__file__).parent
-    return standing_alone(*(folder / f"{name}.py" for name in (ACTING if acting else READING))).encode()
+    return standing_alone(*(folder / f"{name}.py" for name in files)).encode()
 
 
 @cache
-def compressed(*, acting: bool) -> bytes:
+def compressed(files: Sequence[str] = EVERYTHING) -> bytes:
     """The program as it travels."""
-    return zlib.compress(program(acting=acting), 9)
+    return zlib.compress(program(files), 9)
 
 
-def request(payload: Mapping[str, object], *, acting: bool) -> bytes:
-    """What is sent over standard input."""
-    source, body = compressed(acting=acting), json.dumps(payload).encode()
+def files_for(kinds: Iterable[str]) -> tuple[str, ...]:
+    """The files that answer questions of these kinds, and none that changes anything."""
+    needed = {name for kind in kinds for name in ANSWERING.get(kind, ())}
+    return tuple(name for name in READING if name in {"core", "reading", *needed})
+
+
+def questions(queries: Sequence[Mapping[str, object]]) -> bytes:
+    """What is sent over standard input to have questions answered."""
+    files = files_for(str(query["op"]) for query in queries)
+    return _sent({"mode": "read", "queries": queries}, files)
+
+
+def request(payload: Mapping[str, object]) -> bytes:
+    """What is sent over standard input for a conversation other than questions."""
+    return _sent(payload, ("core", *LEADING[str(payload["mode"])]))
+
+
+def _sent(payload: Mapping[str, object], files: Sequence[str]) -> bytes:
+    source, body = compressed(files), json.dumps(payload).encode()
     head = {"program": len(source), "payload": len(body), "sha256": sha256(source + body).hexdigest()}
     return json.dumps(head).encode() + b"\n" + source + body
 

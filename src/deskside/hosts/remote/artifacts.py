@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from time import time
 
-from deskside.hosts.remote.core import Raw, at, digest_of, finish, folder, number_of, say, text_of
+from deskside.hosts.remote.core import MODES, Raw, at, digest_of, finish, folder, number_of, say, text_of
 from deskside.hosts.remote.files import ActionFailed, Clock, make_parents, sync_folder
 from deskside.hosts.remote.room import disk_is_full, shortage
 
@@ -203,3 +203,6 @@ def install_artifact(action: Mapping[str, object], clock: Clock) -> Raw:
     if os.path.exists(staged):
         os.unlink(staged)
     return {}
+
+
+MODES["receive"] = receive_mode

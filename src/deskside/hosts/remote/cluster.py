@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from deskside.hosts.remote.api import NAMES_ONLY, Api, ClusterSilent, Name
-from deskside.hosts.remote.core import Raw, decoded, table_of, text_of
+from deskside.hosts.remote.core import GROUPS, TOGETHER, Raw, decoded, table_of, text_of
 
 OWN_NOTES = "deskside/"
 """Prefix of annotations that are told of a Secret: others may repeat its values."""
@@ -210,3 +210,7 @@ def without_values(item: Raw) -> Raw:
         "metadata": names,
         "data": dict.fromkeys(table_of(item, "data"), ""),
     }
+
+
+TOGETHER["cluster"] = answer_cluster
+GROUPS.update(dict.fromkeys(("release", "objects", "secret_notes"), "cluster"))

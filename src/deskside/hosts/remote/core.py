@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import monotonic
 
 Raw = dict[str, object]
@@ -19,6 +19,18 @@ PROGRAM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SETTINGS = {"root": ""}
 TYPE_CHECKING = False
 """As in `typing`, which takes 2 ms to import. What is imported under it is imported where it is used."""
+
+
+Single = Callable[[Mapping[str, object]], Raw]
+Together = Callable[[Sequence[Mapping[str, object]]], list[object]]
+SINGLE: dict[str, Single] = {}
+"""Kind of a question -> who answers one. Every file that answers enters itself."""
+TOGETHER: dict[str, Together] = {}
+"""Kind of a question -> who answers all of a batch."""
+GROUPS: dict[str, str] = {}
+"""Kinds of questions that are answered together with others, and the name of all of them."""
+MODES: dict[str, Callable[[Mapping[str, object]], None]] = {}
+"""What a conversation is for -> who leads it. Every file that leads one enters itself."""
 
 
 class QuestionFailed(Exception):
@@ -163,3 +175,10 @@ def finish(answer: Mapping[str, object]) -> None:
 def seconds_since(start: float) -> float:
     """Elapsed seconds, to the millisecond."""
     return round(monotonic() - start, 3)
+
+
+def main(data: bytes) -> None:
+    """Entered by the boot line with the payload."""
+    payload = json.loads(data)
+    SETTINGS["root"] = text_of(payload, "root")
+    MODES[text_of(payload, "mode")](payload)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from time import time
 
-from deskside.hosts.remote.core import Raw, at, contents, program_output, texts_of
+from deskside.hosts.remote.core import SINGLE, Raw, at, contents, program_output, texts_of
 from deskside.hosts.remote.hardware import (
     booted_at,
     capabilities,
@@ -204,3 +204,6 @@ def answer_facts(query: Mapping[str, object]) -> Raw:
         }
     )
     return answer
+
+
+SINGLE["facts"] = answer_facts

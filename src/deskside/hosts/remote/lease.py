@@ -16,7 +16,7 @@ from contextlib import suppress
 from time import monotonic, sleep, time
 from typing import IO
 
-from deskside.hosts.remote.core import Raw, at, contents, finish, number_of, say, table_of
+from deskside.hosts.remote.core import MODES, Raw, at, contents, finish, number_of, say, table_of
 
 LEASE = "/run/deskside/lease"
 YIELDING = 3.0
@@ -113,3 +113,6 @@ def lease_of_other(run: str) -> Raw:
         return {} if not holder or holder.get("run") == run else holder
     except OSError:
         return {}
+
+
+MODES["lease"] = lease_mode

@@ -9,7 +9,7 @@ import pwd
 import stat
 from collections.abc import Mapping
 
-from deskside.hosts.remote.core import QuestionFailed, Raw, at, digest_of, text_of
+from deskside.hosts.remote.core import SINGLE, QuestionFailed, Raw, at, digest_of, text_of
 
 CONTENT_LIMIT = 1 << 20
 
@@ -66,3 +66,6 @@ def answer_path(query: Mapping[str, object]) -> Raw:
             raise QuestionFailed(f"{path} is larger than 1 MiB and is not fetched")
         answer["content"] = base64.b64encode(content).decode()
     return answer
+
+
+SINGLE["path"] = answer_path

@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
-from deskside.hosts.remote.cluster import answer_cluster
-from deskside.hosts.remote.core import SETTINGS, QuestionFailed, Raw, finish, text_of
-from deskside.hosts.remote.facts import answer_facts
-from deskside.hosts.remote.paths import answer_path
-from deskside.hosts.remote.system import answer_output, answer_packages, answer_sysctls, answer_units
-from deskside.hosts.remote.tls import answer_tls
+from deskside.hosts.remote.core import GROUPS, MODES, SINGLE, TOGETHER, QuestionFailed, Raw, finish, text_of
 
-SINGLE: dict[str, Callable[[Mapping[str, object]], Raw]] = {
-    "path": answer_path,
-    "sysctls": answer_sysctls,
-    "output": answer_output,
-    "tls": answer_tls,
-    "facts": answer_facts,
-}
-TOGETHER: dict[str, Callable[[Sequence[Mapping[str, object]]], list[object]]] = {
-    "packages": answer_packages,
-    "unit": answer_units,
-    "cluster": answer_cluster,
-}
-GROUPS = {"release": "cluster", "objects": "cluster", "secret_notes": "cluster"}
-"""Kinds of questions that are answered together with others."""
 SLOW = ("output", "tls", "cluster", "facts", "unit")
 AT_ONCE = 8
 
@@ -107,11 +87,4 @@ def read_mode(payload: Mapping[str, object]) -> None:
     finish({"answers": answers_to(wanted)})
 
 
-MODES: dict[str, Callable[[Mapping[str, object]], None]] = {"read": read_mode}
-
-
-def main(data: bytes) -> None:
-    """Entered by the boot line with the payload."""
-    payload = json.loads(data)
-    SETTINGS["root"] = text_of(payload, "root")
-    MODES[text_of(payload, "mode")](payload)
+MODES["read"] = read_mode

@@ -20,8 +20,8 @@ from time import monotonic, sleep, time
 from typing import IO
 
 from deskside.hosts.remote.acting import carry_out_all
-from deskside.hosts.remote.artifacts import receive_mode
 from deskside.hosts.remote.core import (
+    MODES,
     SETTINGS,
     Raw,
     at,
@@ -35,11 +35,10 @@ from deskside.hosts.remote.core import (
     text_of,
 )
 from deskside.hosts.remote.files import Clock
-from deskside.hosts.remote.lease import lease_mode, lease_of_other
-from deskside.hosts.remote.reading import MODES
+from deskside.hosts.remote.going import RUNS, process_mark, run_alive
+from deskside.hosts.remote.lease import lease_of_other
 from deskside.hosts.remote.room import disk_is_full
 
-RUNS = "/run/deskside/runs"
 LOCK = "/run/deskside/lock"
 RESULT_RESERVE = 256 << 10
 """Bytes that a run keeps free for its result, whatever fills up meanwhile."""
@@ -65,38 +64,6 @@ def write_private(path: str, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.rename(path + ".new", path)
-
-
-def process_mark(pid: str) -> str:
-    """Start time of a process; empty when it has ended. Tells it from a later one of that number."""
-    fields = contents_of_machine(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    return fields[19] if len(fields) > 19 and fields[0] != "Z" else ""
-
-
-def contents_of_machine(path: str) -> str:
-    """Text of a file of this machine, whatever the root of the host."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
-def run_alive(run: str) -> bool:
-    """Whether the process of a run is there."""
-    place = f"{RUNS}/{run}"
-    pid, _, mark = contents(f"{place}/process").partition(" ")
-    if pid:
-        return bool(mark) and process_mark(pid) == mark
-    try:
-        if time() - os.stat(at(place)).st_mtime < 3:
-            return True
-    except OSError:
-        return False
-    word = program_output(
-        ["systemctl", "is-active", f"deskside-run-{run}.service"], timeout=10
-    ).stdout.strip()
-    return word in ("active", "activating", "deactivating", "reloading")
 
 
 def start_detached(run: str, deadline: float) -> str:
@@ -311,21 +278,4 @@ def outcome(payload: Mapping[str, object], clock: Clock) -> Raw:
         }
 
 
-def settle_mode(payload: Mapping[str, object]) -> None:
-    """Mode `settle`: wait for the runs of earlier controllers to end; names those that did not."""
-    end, said = monotonic() + number_of(payload, "deadline", 600.0), ""
-    while True:
-        going = [
-            run for run in folder(RUNS) if not os.path.exists(at(f"{RUNS}/{run}/result")) and run_alive(run)
-        ]
-        titles = ", ".join(contents(f"{RUNS}/{run}/title") or run for run in going)
-        if not going or monotonic() >= end:
-            finish({"going": going, "titles": titles})
-            return
-        if titles != said:
-            say({"progress": f"waiting for what an earlier run began: {titles}"})
-            said = titles
-        sleep(0.3)
-
-
-MODES.update({"perform": perform_mode, "receive": receive_mode, "settle": settle_mode, "lease": lease_mode})
+MODES["perform"] = perform_mode

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from deskside.hosts.remote.core import (
+    SINGLE,
+    TOGETHER,
     QuestionFailed,
     Raw,
     at,
@@ -119,3 +121,7 @@ def os_release() -> dict[str, str]:
         if sign:
             found[key.strip()] = value.strip().strip("\"'")
     return found
+
+
+SINGLE.update(output=answer_output, sysctls=answer_sysctls)
+TOGETHER.update(packages=answer_packages, unit=answer_units)

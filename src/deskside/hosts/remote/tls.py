@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from deskside.hosts.remote.core import TYPE_CHECKING, Raw, number_of, text_of
+from deskside.hosts.remote.core import SINGLE, TYPE_CHECKING, Raw, number_of, text_of
 
 if TYPE_CHECKING:
     import socket
@@ -106,3 +106,6 @@ def answer_tls(query: Mapping[str, object]) -> Raw:
         return tls_answer(refused, certificate(query, looking))
     except (OSError, TlsRefused):
         return tls_answer(refused, {})
+
+
+SINGLE["tls"] = answer_tls
