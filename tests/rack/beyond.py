@@ -24,6 +24,15 @@ with socket.socket() as tried:
 """
 
 
+SEND = """
+import json, socket, sys
+source, host, port = json.load(sys.stdin)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
+    sending.bind((source, 0))
+    sending.sendto(b"late", (host, port))
+"""
+
+
 @dataclass(frozen=True)
 class Beyond:
     """A network of its own, whose only way to the rack leads through its router."""
@@ -57,10 +66,16 @@ class Beyond:
 
     def reached(self, source: int, host: str, port: int) -> bool:
         """Whether a TCP connection from that address there is let in."""
-        argv = ["ip", "netns", "exec", self.name, sys.executable, "-c", TRY]
+        return bool(json.loads(self._run(TRY, source, host, port)))
+
+    def send(self, source: int, host: str, port: int) -> None:
+        """A datagram from that address there."""
+        self._run(SEND, source, host, port)
+
+    def _run(self, program: str, source: int, host: str, port: int) -> str:
+        argv = ["ip", "netns", "exec", self.name, sys.executable, "-c", program]
         told = json.dumps([f"{self.prefix}{source}", host, port])
-        done = subprocess.run(argv, input=told, capture_output=True, text=True, check=True, timeout=60)
-        return bool(json.loads(done.stdout))
+        return subprocess.run(argv, input=told, capture_output=True, text=True, check=True, timeout=60).stdout
 
     def check_network(self, platform: OnRack) -> list[dict[str, Any]]:
         """Findings of `check network`, run on a machine there."""

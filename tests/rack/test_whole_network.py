@@ -177,6 +177,9 @@ def test_what_the_router_lets_through_is_seen_from_the_hosts(platform: OnRack) -
             # The router lets somebody in whom nobody has named: the host does not, and tells.
             address = layout.address(layout.host("ws2"))
             assert there.reached(PEOPLE, address, 22)
+            # The late answer of somebody's whom a host had asked is nobody who comes in.
+            there.send(STRANGER, address, 50_000)
+            assert rules(look(site, 0))["outcome"] == "ok"
             assert not there.reached(STRANGER, address, 22)
             (said,) = wrong(site)["rules"]
             assert said.startswith(f"{there.prefix}{STRANGER}, of no network in network.firewall.allow_from,")

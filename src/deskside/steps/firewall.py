@@ -111,6 +111,7 @@ def ruleset(site: Site, doors: Iterable[Door], host: Host) -> str:
         "    timeout 30d; size 4096;",
         "}",
         *_chain("guests", "", _guests(own)),
+        *_chain("crossing", "", CROSSING),
         *_chain(
             "prerouting",
             "type filter hook prerouting priority dstnat - 10; policy accept;",
@@ -169,6 +170,14 @@ INPUT = (
 )
 
 
+_KEPT = f"update @{CROSSED} {{ ip saddr . ip daddr . meta l4proto . th dport }}"
+CROSSING = (
+    # Only what begins something: to a host that was off, answers of others are new, too.
+    f"tcp flags & (fin | syn | rst | ack) == syn {_KEPT}",
+    f"ip saddr @people meta l4proto udp {_KEPT}",
+    f"udp dport 1-32767 {_KEPT}",
+)
+"""What is remembered of who comes from outside the subnet; see `crossings`. It decides nothing."""
 TO_PODS = (Source.PODS, Source.ANYONE)
 """Sources that a pod is one of; no other lets a pod in."""
 
@@ -194,10 +203,8 @@ def _before(site: Site, link: str) -> Iterator[str]:
     """Before addresses are translated: what comes from strangers, whatever it would become."""
     yield "iif lo accept"
     yield "ct state established,related accept"
-    yield (
-        f'iifname "{link}" ip saddr != @subnet ip saddr != @pods ip saddr != {NO_ROUTER} ip daddr @subnet '
-        f"meta l4proto {{ tcp, udp }} update @{CROSSED} {{ ip saddr . ip daddr . meta l4proto . th dport }}"
-    )
+    elsewhere = f"ip saddr != @subnet ip saddr != @pods ip saddr != {NO_ROUTER}"
+    yield f'iifname "{link}" {elsewhere} ip daddr @subnet jump crossing'
     for protocol, ports in openings(site):
         yield f"ip saddr @people {protocol} dport {ports} accept"
     for protocol in ("tcp", "udp"):
