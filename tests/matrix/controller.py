@@ -34,8 +34,8 @@ def _warm() -> None:
     """Do once what every controller would do again before it connects."""
     for late in ("asyncssh", "deskside.lab.source", "deskside.store.upstream", "deskside.ui"):
         importlib.import_module(late)
-    for files in remote.LEADING.values():
-        remote.compressed(("core", *files))
+    for mode in remote.LEADING:
+        remote.compressed(remote.files_to_lead(mode))
     for kinds in (("facts",), ("path", "output"), remote.ANSWERING):
         remote.compressed(remote.files_for(kinds))
     all_steps()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from deskside.hosts import remote
+from deskside.model import action
 
 FOLDER = Path(remote.__file__).parent
 
@@ -54,8 +55,8 @@ def test_what_travels_is_small() -> None:
     assert len(remote.compressed(on_a_worker)) < 6 * 1024
     assert len(remote.compressed(remote.files_for(["facts"]))) < 11 * 1024
     assert len(remote.compressed(remote.files_for(remote.ANSWERING))) < 17 * 1024
-    lengths = {mode: len(remote.compressed(("core", *files))) for mode, files in remote.LEADING.items()}
-    assert lengths["perform"] < 28 * 1024
+    lengths = {mode: len(remote.compressed(remote.files_to_lead(mode))) for mode in remote.LEADING}
+    assert lengths["perform"] < 17 * 1024
     assert max(lengths["lease"], lengths["settle"]) < 5 * 1024
 
 
@@ -73,9 +74,18 @@ def missed(files: tuple[str, ...]) -> set[str]:
     return elsewhere & global_names(symtable.symtable(text, "deskside", "exec"))
 
 
+@pytest.mark.parametrize("kind", sorted(found.op for found in action.Action.__subclasses__()))
+def test_what_is_sent_for_an_action_carries_it_out(kind: str) -> None:
+    files = remote.files_to_lead("perform", [kind])
+    names: dict[str, Any] = {"__name__": "deskside_remote"}
+    exec(compile(remote.program(files), "deskside", "exec"), names)
+    assert kind in names["ACTIONS"]
+    assert not missed(files)
+
+
 @pytest.mark.parametrize("mode", remote.LEADING)
 def test_what_is_sent_for_a_conversation_leads_it(mode: str) -> None:
-    files = ("core", *remote.LEADING[mode])
+    files = remote.files_to_lead(mode)
     names: dict[str, Any] = {"__name__": "deskside_remote"}
     exec(compile(remote.program(files), "deskside", "exec"), names)
     assert mode in names["MODES"]

@@ -38,9 +38,15 @@ LEADING: Mapping[str, Sequence[str]] = {
     "lease": ("lease",),
     "settle": ("going",),
     "receive": ("system", "hardware", "room", "files", "artifacts"),
-    "perform": ("system", "hardware", *CLUSTER, *ACTING),
+    "perform": ("system", "hardware", "room", "files", "acting", "lease", "going", "runs"),
 }
 """What a conversation is for -> the files that lead it."""
+MAKING: Mapping[str, Sequence[str]] = {
+    "install_packages": ("packages",),
+    "install_artifact": ("artifacts",),
+    **dict.fromkeys(("apply_release", "make_cluster_secret"), (*CLUSTER, "releases")),
+}
+"""Kind of an action -> the files that it needs beside those; no other kind needs any."""
 
 BOOT = (
     "import sys,json,hashlib,zlib;r=sys.stdin.buffer;h=json.loads(r.readline());"
@@ -95,7 +101,15 @@ def questions(queries: Sequence[Mapping[str, object]]) -> bytes:
 
 def request(payload: Mapping[str, object]) -> bytes:
     """What is sent over standard input for a conversation other than questions."""
-    return _sent(payload, ("core", *LEADING[str(payload["mode"])]))
+    actions = payload.get("actions")
+    kinds = [str(action["op"]) for action in actions] if isinstance(actions, list) else []
+    return _sent(payload, files_to_lead(str(payload["mode"]), kinds))
+
+
+def files_to_lead(mode: str, actions: Iterable[str] = ()) -> tuple[str, ...]:
+    """The files for a conversation, with actions of these kinds."""
+    needed = {"core", *LEADING[mode], *(name for kind in actions for name in MAKING.get(kind, ()))}
+    return tuple(name for name in EVERYTHING if name in needed)
 
 
 def _sent(payload: Mapping[str, object], files: Sequence[str]) -> bytes:

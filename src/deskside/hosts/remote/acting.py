@@ -2,39 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic
 
-from deskside.hosts.remote.artifacts import install_artifact
 from deskside.hosts.remote.core import Raw, seconds_since, text_of, texts_of
-from deskside.hosts.remote.files import (
-    ActionBusy,
-    ActionFailed,
-    Clock,
-    make_directory,
-    make_link,
-    remove_path,
-    run_command,
-    set_sysctls,
-    shown_command,
-    write_file,
-)
-from deskside.hosts.remote.packages import install_packages
-from deskside.hosts.remote.releases import apply_release, make_cluster_secret
+from deskside.hosts.remote.files import ACTIONS, ActionBusy, ActionFailed, Clock, shown_command
 from deskside.hosts.remote.room import disk_is_full
-
-ACTIONS: dict[str, Callable[[Mapping[str, object], Clock], Raw]] = {
-    "write_file": write_file,
-    "make_directory": make_directory,
-    "make_link": make_link,
-    "remove_path": remove_path,
-    "run_command": run_command,
-    "set_sysctls": set_sysctls,
-    "install_packages": install_packages,
-    "install_artifact": install_artifact,
-    "apply_release": apply_release,
-    "make_cluster_secret": make_cluster_secret,
-}
 
 
 def described(action: Mapping[str, object]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from time import time
 
 from deskside.hosts.remote.core import MODES, Raw, at, digest_of, finish, folder, number_of, say, text_of
-from deskside.hosts.remote.files import ActionFailed, Clock, make_parents, sync_folder
+from deskside.hosts.remote.files import ACTIONS, ActionFailed, Clock, make_parents, sync_folder
 from deskside.hosts.remote.room import disk_is_full, shortage
 
 STAGING = "/var/lib/deskside/staging"
@@ -206,3 +206,4 @@ def install_artifact(action: Mapping[str, object], clock: Clock) -> Raw:
 
 
 MODES["receive"] = receive_mode
+ACTIONS["install_artifact"] = install_artifact

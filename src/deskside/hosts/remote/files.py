@@ -56,6 +56,11 @@ class Clock:
         return self.end - monotonic()
 
 
+Action = Callable[[Mapping[str, object], Clock], Raw]
+ACTIONS: dict[str, Action] = {}
+"""Kind of an action -> who carries it out. Every file that does so enters itself."""
+
+
 def user_id(name: str) -> int:
     """Number of a user; a number is taken as it is."""
     return int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid
@@ -292,3 +297,13 @@ def printed(ended: Ended) -> Raw:
     """A result from what a program printed."""
     result: dict[str, object] = {"status": ended.status, "stdout": ended.stdout, "stderr": ended.stderr}
     return result
+
+
+ACTIONS.update(
+    write_file=write_file,
+    make_directory=make_directory,
+    make_link=make_link,
+    remove_path=remove_path,
+    run_command=run_command,
+    set_sysctls=set_sysctls,
+)

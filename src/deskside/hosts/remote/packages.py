@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from time import monotonic, sleep, time
 
 from deskside.hosts.remote.core import Ended, Raw, at, contents, folder, number_of, program_output, texts_of
-from deskside.hosts.remote.files import ActionBusy, ActionFailed, Clock, ending, printed, run_program
+from deskside.hosts.remote.files import ACTIONS, ActionBusy, ActionFailed, Clock, ending, printed, run_program
 from deskside.hosts.remote.system import installed_packages
 
 DAY = 86400.0
@@ -105,3 +105,6 @@ def install_packages(action: Mapping[str, object], clock: Clock) -> Raw:
         update_lists(clock, patience)
         ended = run_locked(argv, clock, patience)
     return printed(demanded(ended, "apt-get install"))
+
+
+ACTIONS["install_packages"] = install_packages

@@ -21,7 +21,7 @@ from deskside.hosts.remote.cluster import (
     shown,
 )
 from deskside.hosts.remote.core import Ended, QuestionFailed, Raw, at, number_of, table_of, text_of
-from deskside.hosts.remote.files import ActionFailed, Clock, ending, run_program
+from deskside.hosts.remote.files import ACTIONS, ActionFailed, Clock, ending, run_program
 
 RECORD_PREFIX = "deskside-release-"
 HELM = "/opt/deskside/bin/helm"
@@ -232,3 +232,6 @@ def make_cluster_secret(action: Mapping[str, object], clock: Clock) -> Raw:
     body = {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": meta, "data": data}
     asked(["create", "-f", "-"], clock, json.dumps(body))
     return {}
+
+
+ACTIONS.update(apply_release=apply_release, make_cluster_secret=make_cluster_secret)
