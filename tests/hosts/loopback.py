@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,9 +16,10 @@ from pathlib import Path
 
 import asyncssh
 
+from deskside.hosts.login import Target
 from deskside.hosts.pins import Pins, host_key
 from deskside.hosts.session import Fetch, Session
-from deskside.hosts.ssh import Link, Target
+from deskside.hosts.ssh import Link
 from deskside.model.artifact import Locked
 
 
@@ -30,6 +32,10 @@ class Loopback:
     key: asyncssh.SSHKey = field(default_factory=lambda: asyncssh.generate_private_key("ssh-ed25519"))
     conversations: list[asyncssh.SSHServerProcess[bytes]] = field(default_factory=list)
     requests: list[dict[str, object]] = field(default_factory=list)
+    running: list[asyncio.subprocess.Process] = field(default_factory=list)
+    """Programs that were started, those that have ended included."""
+    programs: list[int] = field(default_factory=list)
+    """Bytes of the program in each request."""
     connections: list[asyncssh.SSHServerConnection] = field(default_factory=list)
     tasks: list[asyncio.Future[None]] = field(default_factory=list)
     refuse_sudo: bool = False
@@ -62,15 +68,21 @@ class Server(asyncssh.SSHServer):
         self.loopback.connections.append(conn)
 
 
-async def rooted(loopback: Loopback, stdin: asyncssh.SSHReader[bytes]) -> bytes:
-    """The request with the server's folder as root."""
-    head = json.loads(await stdin.readline())
-    source = await stdin.readexactly(head["program"])
-    payload = json.loads(await stdin.readexactly(head["payload"]))
-    loopback.requests.append(payload)
-    body = json.dumps({**payload, "root": str(loopback.root)}).encode()
-    head = {"program": len(source), "payload": len(body), "sha256": sha256(source + body).hexdigest()}
-    return json.dumps(head).encode() + b"\n" + source + body
+async def rooted(loopback: Loopback, stdin: asyncssh.SSHReader[bytes]) -> AsyncIterator[bytes]:
+    """What comes, each request with the server's folder as root."""
+    questions = True
+    while questions and (first := await stdin.readline()):
+        head = json.loads(first)
+        source = await stdin.readexactly(head["program"])
+        payload = json.loads(await stdin.readexactly(head["payload"]))
+        loopback.requests.append(payload)
+        loopback.programs.append(len(source))
+        body = json.dumps({**payload, "root": str(loopback.root)}).encode()
+        head = {"program": len(source), "payload": len(body), "sha256": sha256(source + body).hexdigest()}
+        yield json.dumps(head).encode() + b"\n" + source + body
+        questions = payload["mode"] == "read"
+    while data := await stdin.read(1 << 16):
+        yield data
 
 
 async def run_there(loopback: Loopback, process: asyncssh.SSHServerProcess[bytes]) -> None:
@@ -90,16 +102,17 @@ async def run_there(loopback: Loopback, process: asyncssh.SSHServerProcess[bytes
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         limit=1 << 26,
+        start_new_session=True,
     )
     assert program.stdin is not None
     assert program.stdout is not None
     assert program.stderr is not None
+    loopback.running.append(program)
 
     async def feed() -> None:
         assert program.stdin is not None
         with suppress(Exception):
-            program.stdin.write(await rooted(loopback, process.stdin))
-            while data := await process.stdin.read(1 << 16):
+            async for data in rooted(loopback, process.stdin):
                 program.stdin.write(data)
                 await program.stdin.drain()
         with suppress(Exception):
@@ -110,11 +123,16 @@ async def run_there(loopback: Loopback, process: asyncssh.SSHServerProcess[bytes
         while line := await program.stdout.readline():
             if loopback.end_silently and line.startswith(b"deskside-end"):
                 loopback.end_silently -= 1
+                program.stdin.close()
                 continue
             process.stdout.write(line)
             await process.stdout.drain()
         process.stderr.write(await program.stderr.read())
-        process.exit(await program.wait())
+        status = await program.wait()
+        if status < 0:
+            process.exit_with_signal(signal.Signals(-status).name.removeprefix("SIG"))
+        else:
+            process.exit(status)
     except (OSError, asyncssh.Error):
         program.kill()
         await program.wait()

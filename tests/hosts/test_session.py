@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from hashlib import sha256
@@ -15,10 +16,11 @@ import asyncssh
 import pytest
 
 from deskside.errors import PythonMissing, StepFailed, Unreachable
-from deskside.hosts import remote, ssh
+from deskside.hosts import login, remote
+from deskside.hosts.login import Lost
 from deskside.hosts.pins import HostKey, host_key, scan_host_key
 from deskside.hosts.session import Session
-from deskside.hosts.ssh import Link, Lost
+from deskside.hosts.ssh import Link
 from deskside.model.action import MakeDirectory, RunCommand, WriteFile
 from deskside.model.artifact import Artifact, Kind, Locked
 from deskside.model.query import PathFound, ReadOutput, ReadPackages, ReadPath, ReadSysctls
@@ -69,6 +71,44 @@ async def test_one_bad_question_fails_its_askers_only(session: Session) -> None:
     assert isinstance(bad, StepFailed)
     assert "package database" in str(bad)
     assert session.round_trips == 1
+
+
+async def test_the_program_starts_once_for_all_questions_and_is_sent_once(
+    loopback: Loopback, session: Session
+) -> None:
+    assert (await session.read(ReadPath("/etc"))).kind == "directory"
+    assert (await session.read(ReadPath("/tmp"))).kind == "directory"
+    assert (await session.read(ReadOutput(("echo", "hello")))).stdout == "hello\n"
+    assert (await session.read(ReadPath("/nowhere"))).kind == "absent"
+    assert len(loopback.conversations) == 1
+    first, again, other, last = loopback.programs
+    assert (again, last) == (0, 0)
+    assert 0 < other < first, "only what answers the new kind"
+    assert session.round_trips == 4
+
+
+async def test_questions_wait_for_no_long_answer(loopback: Loopback, session: Session) -> None:
+    slow = asyncio.create_task(session.read(ReadOutput(("sleep", "3"))))
+    async with asyncio.timeout(20):
+        while not loopback.requests:
+            await asyncio.sleep(0.01)
+        assert (await session.read(ReadPath("/etc"))).kind == "directory"
+    assert len(loopback.conversations) == 2, "one is busy with what takes long"
+    assert (await slow).status == 0
+
+
+async def test_a_program_that_died_or_was_given_up_is_started_again(
+    loopback: Loopback, session: Session
+) -> None:
+    await session.read(ReadPath("/etc"))
+    os.killpg(loopback.running[-1].pid, signal.SIGKILL)
+    assert (await session.read(ReadPath("/etc"))).kind == "directory"
+    assert len(loopback.conversations) == 2
+    loopback.cut()
+    assert (await session.read(ReadPath("/etc"))).kind == "directory"
+    assert len(loopback.conversations) == 3
+    first, *others = [sent for sent in loopback.programs if sent]
+    assert others == [first, first]
 
 
 async def test_a_cancelled_asker_takes_nobody_along(session: Session) -> None:
@@ -265,13 +305,13 @@ async def test_f5_where_few_sessions_are_allowed_what_runs_is_waited_for(
         return opened(connection, packet)
 
     monkeypatch.setattr(asyncssh.connection.SSHServerConnection, "_process_session_open", strict)
-    monkeypatch.setattr(ssh, "BACK_OFF", (0.02, 0.02, 0.02))
+    monkeypatch.setattr(login, "BACK_OFF", (0.02, 0.02, 0.02))
     wait = RunCommand(("sh", "-c", f"until [ -e {loopback.root}/etc/go ]; do sleep 0.02; done"))
     running = asyncio.create_task(session.perform((wait,), title="Wait", deadline=30))
     while not (loopback.root / "run/deskside/runs").exists():
         await asyncio.sleep(0.01)
     link = session._link
-    question = remote.questions([ReadPath("/etc").wire()])
+    question, _ = remote.questions([ReadPath("/etc").wire()])
     asked = [asyncio.create_task(link.converse(question)) for _ in range(6)]
     await asyncio.wait(asked, timeout=0.3)
     assert not any(conversation.done() for conversation in asked)
@@ -344,8 +384,8 @@ async def test_a_server_that_never_speaks_is_waited_for_once(
     """It takes the connection, as a host does whose disk hangs, and that is all."""
     came: list[asyncio.StreamWriter] = []
     server = await asyncio.start_server(lambda _, writer: came.append(writer), "127.0.0.1", 0)
-    monkeypatch.setattr(ssh, "LOGIN_SECONDS", 0.3)
-    monkeypatch.setattr(ssh, "SUDDEN_SECONDS", 0.2)
+    monkeypatch.setattr(login, "LOGIN_SECONDS", 0.3)
+    monkeypatch.setattr(login, "SUDDEN_SECONDS", 0.2)
     pins(loopback).put("ws1", "127.0.0.1", host_key(loopback.key))
     silent = replace(target(loopback), port=server.sockets[0].getsockname()[1])
     with pytest.raises(Unreachable, match="does not answer"):

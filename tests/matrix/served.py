@@ -58,17 +58,20 @@ class Served:
         await asyncio.gather(*(run.work for run in self.runs.values()))
 
     async def converse(self, process: asyncssh.SSHServerProcess[bytes]) -> None:
-        """One conversation of the remote program."""
-        head = json.loads(await process.stdin.readline())
-        source = await process.stdin.readexactly(head["program"])
-        body = await process.stdin.readexactly(head["payload"])
-        if sha256(source + body).hexdigest() != head["sha256"]:
-            process.exit(remote.CUT_SHORT)
-            return
-        payload = json.loads(body)
-        answer = await getattr(self, f"_{payload['mode']}")(payload, process)
-        line = json.dumps(answer)
-        process.stdout.write(f"{line}\n{remote.END}{sha256(line.encode()).hexdigest()}\n".encode())
+        """One conversation of the remote program: one request, or questions until no more come."""
+        while first := await process.stdin.readline():
+            head = json.loads(first)
+            source = await process.stdin.readexactly(head["program"])
+            body = await process.stdin.readexactly(head["payload"])
+            if sha256(source + body).hexdigest() != head["sha256"]:
+                process.exit(remote.CUT_SHORT)
+                return
+            payload = json.loads(body)
+            answer = await getattr(self, f"_{payload['mode']}")(payload, process)
+            line = json.dumps(answer)
+            process.stdout.write(f"{line}\n{remote.END}{sha256(line.encode()).hexdigest()}\n".encode())
+            if payload["mode"] != "read":
+                break
         process.exit(0)
 
     async def _read(self, payload: Mapping[str, object], _: object) -> dict[str, object]:

@@ -20,11 +20,12 @@ import asyncssh
 import pytest
 
 from deskside.errors import Unreachable
-from deskside.hosts import ssh
+from deskside.hosts import login
 from deskside.hosts.fake import FakeHost
+from deskside.hosts.login import Target
 from deskside.hosts.pins import Pins
 from deskside.hosts.session import Session
-from deskside.hosts.ssh import Link, Target
+from deskside.hosts.ssh import Link
 from deskside.model.action import MakeDirectory, RunCommand, WriteFile
 from deskside.model.artifact import Artifact, Kind, Locked
 from deskside.model.query import ReadPath
@@ -117,8 +118,8 @@ def breaks(bench: Bench, seed: str) -> Iterator[Break]:
 @pytest.fixture
 async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     # As in life, only sooner: what is asked for is that it is noticed, and how often was asked before that.
-    monkeypatch.setattr(ssh, "KEEPALIVE", (0.4, 3))
-    monkeypatch.setattr(ssh, "LOGIN_SECONDS", 3.0)
+    monkeypatch.setattr(login, "KEEPALIVE", (0.4, 3))
+    monkeypatch.setattr(login, "LOGIN_SECONDS", 3.0)
     (tmp_path / "tool").write_bytes(CONTENT)
     return Bench(Servers(tmp_path, {"ws1": ADDRESS}), tmp_path, {})
 
@@ -148,7 +149,7 @@ async def test_f2_to_f4_a_connection_that_breaks_at_any_byte(bench: Bench, cases
     assert all(ended[fault.value, "resumed"] > cases // 40 for fault in Fault)
 
 
-SHIPPED = ssh.KEEPALIVE
+SHIPPED = login.KEEPALIVE
 
 
 async def test_f4_a_silent_host_is_noticed_within_fifteen_seconds(
@@ -162,7 +163,7 @@ async def test_f4_a_silent_host_is_noticed_within_fifteen_seconds(
         await question(connection)
 
     monkeypatch.setattr(asyncssh.SSHClientConnection, "_make_keepalive_request", counted)
-    monkeypatch.setattr(ssh, "KEEPALIVE", (0.4, SHIPPED[1]))
+    monkeypatch.setattr(login, "KEEPALIVE", (0.4, SHIPPED[1]))
     async with bench.servers.listening():
         outcome = await outcome_of(bench, "silence", Break(Fault.DROP, upwards=True, offset=40_000))
     assert outcome == "resumed"

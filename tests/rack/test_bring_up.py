@@ -26,8 +26,9 @@ pytestmark = [
 ]
 
 KILLS, CUTS, MOST_RUNS = 20, 10, 40
-KILL_AFTER = (0.5, 16.0)
-"""Seconds after the start of a run; the first four or so are those of its plan."""
+KILL_AFTER = (0.3, 8.0)
+"""Seconds after the start of a run; the first one or two are those of its plan. All of them are less than a
+bring-up takes."""
 CUT_AFTER, OFF_FOR = (2.0, 20.0), (0.5, 12.0)
 """Seconds from one cut's end to the next cut; seconds that power is away."""
 

@@ -14,9 +14,10 @@ import pytest
 from deskside.errors import Busy, StepFailed
 from deskside.hosts import remote
 from deskside.hosts.lease import Owner
+from deskside.hosts.login import Target
 from deskside.hosts.pins import Pins
 from deskside.hosts.session import Session
-from deskside.hosts.ssh import Link, Target
+from deskside.hosts.ssh import Link
 from deskside.model.action import InstallPackages, RemovePath, RunCommand
 from deskside.model.artifact import Locked
 from deskside.model.facts import Facts
@@ -162,7 +163,7 @@ async def test_f5_a_server_of_two_sessions_is_slower_and_works(bare: OnRack, tmp
     """One of them is held by the lease, so that a run and all questions share the other."""
     async with narrow_door(bare, "MaxSessions 2"), opened(bare, tmp_path) as (link, session):
         await session.hold(Owner("20261128T000000-f5f5", "apply"))
-        question = remote.questions([ReadPath("/etc").wire()])
+        question, _ = remote.questions([ReadPath("/etc").wire()])
         work = session.perform([RunCommand(("sleep", "1"))], title="Sleep", deadline=30)
         run = asyncio.ensure_future(work)
         answers = await asyncio.gather(*(link.converse(question) for _ in range(6)))

@@ -15,9 +15,10 @@ import pytest
 from deskside.app.workspace import Workspace
 from deskside.catalog import make_platform
 from deskside.errors import StepFailed
+from deskside.hosts.login import Target
 from deskside.hosts.pins import Pins
 from deskside.hosts.session import Session
-from deskside.hosts.ssh import Link, Target
+from deskside.hosts.ssh import Link
 from deskside.model.facts import Facts
 from deskside.model.platform import Given, Platform
 from deskside.model.query import ReadFacts

@@ -17,9 +17,10 @@ from deskside.app.handover import UNDO, UNFINISHED, finish_undo_action, public_k
 from deskside.app.same_machine import MAC_COMMAND, require_same
 from deskside.app.workspace import Workspace
 from deskside.errors import DesksideError, LoginRefused, PythonMissing, SiteError, StepFailed, Unreachable
+from deskside.hosts.login import Lost, Target
 from deskside.hosts.pins import Pins
 from deskside.hosts.session import Session
-from deskside.hosts.ssh import Link, Lost, Target
+from deskside.hosts.ssh import Link
 from deskside.model.artifact import Locked
 from deskside.model.query import ReadOutput
 from deskside.model.takeover import Fate, Thing

@@ -16,7 +16,8 @@ from time import localtime, strftime, time
 
 from deskside.errors import Locked, Unreachable
 from deskside.hosts import remote
-from deskside.hosts.ssh import Link, Lost
+from deskside.hosts.login import Lost
+from deskside.hosts.ssh import Link
 
 BEAT = 5.0
 """Seconds between two signs of life."""

@@ -20,8 +20,9 @@ from deskside.hosts import remote
 from deskside.hosts.asking import Asking, Raw
 from deskside.hosts.layers import Layers, Part, Staged, gaps
 from deskside.hosts.lease import Lease, Owner, locked_by
+from deskside.hosts.login import Lost, Target
 from deskside.hosts.pins import Pins
-from deskside.hosts.ssh import Link, Lost, Target
+from deskside.hosts.ssh import Link
 from deskside.model.action import Action, ActionResult
 from deskside.model.artifact import Locked
 from deskside.site.schema import HostSpec, Site
@@ -59,7 +60,7 @@ class Session(Asking):
 
     @property
     def round_trips(self) -> int:
-        """Channels opened so far."""
+        """How often the host was asked, or something was begun there, so far."""
         return self._link.round_trips
 
     async def __aenter__(self) -> Self:
@@ -84,26 +85,25 @@ class Session(Asking):
 
     async def answers_to(self, queries: Sequence[Raw]) -> Sequence[Raw]:
         """One script for all questions; asked again once when the connection is cut."""
-        request = remote.questions(queries)
         timeouts = [value for query in queries if isinstance(value := query.get("timeout"), int | float)]
         limit = QUESTION_SECONDS + sum(timeouts)
         try:
             async with asyncio.timeout(limit):
-                found = (await self._repeated(request)).get("answers")
+                found = (await self._repeated(lambda: self._link.ask(queries, self._heard))).get("answers")
         except TimeoutError:
             raise Unreachable(f"{self.name} did not answer within {limit:.0f} s") from None
         if not isinstance(found, list) or len(found) != len(queries):
             raise StepFailed(f"the program of deskside on {self.name} gave an answer that is none")
         return found
 
-    async def _repeated(self, request: bytes) -> Raw:
+    async def _repeated(self, ask: Callable[[], Awaitable[Raw]]) -> Raw:
         """Ask; once more on a new connection when the old one is gone. Only for what changes nothing."""
         try:
-            return await self._link.converse(request, self._heard)
+            return await ask()
         except Lost:
             await self._link.open()
         try:
-            return await self._link.converse(request, self._heard)
+            return await ask()
         except Lost as error:
             raise Unreachable(f"{self.name} was lost while it was asked: {error}") from None
 
@@ -191,7 +191,7 @@ class Session(Asking):
     async def settle(self, deadline: float = 600.0) -> None:
         """Wait until runs that an earlier deskside began here have ended. Raises Busy when they do not."""
         request = remote.request({"mode": "settle", "deadline": deadline})
-        answer = await self._repeated(request)
+        answer = await self._repeated(lambda: self._link.converse(request, self._heard))
         if answer.get("going"):
             raise Busy(f"{self.name} is still at work for an earlier run: {answer.get('titles')}")
 

@@ -7,62 +7,28 @@ that nothing is known (`Lost`), never that all went well (F3).
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import shlex
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from deskside.errors import LoginRefused, PythonMissing, StepFailed, Unreachable
 from deskside.hosts import remote
-from deskside.hosts.client_keys import other_keys, private_keys
-from deskside.hosts.pins import Pins, scan_host_key
+from deskside.hosts.login import BACK_OFF, Lost, Target, connected, ran, reason
+from deskside.hosts.pins import Pins
+from deskside.hosts.reader import Reader
 from deskside.hosts.wire import Listener, lines_of
-from deskside.site.secrets import Secret
 
 if TYPE_CHECKING:
     import asyncssh
 
 CHANNELS = 8
 """At most so many at once on a connection: servers stop at ten (F5)."""
-KEEPALIVE = (3, 3)
-"""Seconds between questions, and how many may stay unanswered: silence is noticed in four times that (F4)."""
-CONNECT_SECONDS = 10.0
-LOGIN_SECONDS = 30.0
-BACK_OFF = (0.3, 0.8, 2.0, 4.0)
-"""Seconds before each further try, when a server hangs up before it says who it is (MaxStartups, F5)."""
-SUDDEN_SECONDS = 5.0
-"""A server that hangs up does so within these; one that says nothing at all is not tried again."""
 INSTALL_PYTHON = (
     "apt-get -qy update && apt-get -qy -o DPkg::Lock::Timeout=300 --no-install-recommends install python3"
 )
 INSTALL_SECONDS = 600.0
 NOT_FOUND = 127
-
-
-class Lost(Exception):
-    """The connection is gone, or what came over it is not whole; how the work ended is not known."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """Where a host is and how to log in."""
-
-    name: str
-    address: str
-    user: str
-    port: int | None = None
-    """None: what ~/.ssh/config says for the address, else 22."""
-    keys: tuple[Path, ...] = ()
-    """Public keys; the private key lies beside each."""
-    bootstrap: bool = False
-    """May python3 be installed when the host has none?"""
-    password: Secret | None = field(default=None, repr=False)
-    """Of the user, for a login without a key and for sudo; only for a host that is not taken over yet."""
 
 
 ASK_SUDO = "sudo -k -n -- true"
@@ -92,7 +58,7 @@ class Link:
     def __init__(self, target: Target, pins: Pins) -> None:
         self.target, self.pins = target, pins
         self.round_trips = 0
-        """How many channels were opened."""
+        """How often the host was asked, or something was begun there."""
         self._connection: asyncssh.SSHClientConnection | None = None
         self._opening = asyncio.Lock()
         self._channels = asyncio.Semaphore(CHANNELS)
@@ -100,6 +66,9 @@ class Link:
         """Held by the one who opens a channel: where few are allowed, others wait for their turn."""
         self._passing: set[asyncio.Future[None]] = set()
         """Of the channels that are open and will end by themselves: done when they have."""
+        self._reader: Reader | None = None
+        self._asking = asyncio.Lock()
+        """Held by the one who asks the reader."""
         self._command = launcher(target.user)
         self._first_line = b""
 
@@ -117,7 +86,7 @@ class Link:
         """The same; raises Lost where trying again later may help, Unreachable where it will not."""
         async with self._opening:
             if self._connection is None or self._connection.is_closed():
-                self._connection = await self._connected()
+                self._connection = await connected(self.target, self.pins)
                 await self._learn_sudo(self._connection)
 
     async def _learn_sudo(self, connection: asyncssh.SSHClientConnection) -> None:
@@ -125,7 +94,7 @@ class Link:
         password = self.target.password
         if password is None or self.target.user == "root":
             return
-        asked = await _ran(connection, ASK_SUDO)
+        asked = await ran(connection, ASK_SUDO)
         needed = asked.exit_status != 0
         self._command = launcher(self.target.user, password=needed)
         self._first_line = f"{password.reveal()}\n".encode() if needed else b""
@@ -136,8 +105,8 @@ class Link:
         Raises Lost where trying again later may help, Unreachable where it will not.
         """
         async with self._opening:
-            fresh = await self._connected()
-            old, self._connection = self._connection, fresh
+            fresh = await connected(self.target, self.pins)
+            old, self._connection, self._reader = self._connection, fresh, None
         if old is not None:
             old.close()
 
@@ -154,91 +123,6 @@ class Link:
         if self._connection is not None:
             self._connection.abort()
 
-    async def _connected(self) -> asyncssh.SSHClientConnection:
-        import asyncssh
-
-        for pause in (*BACK_OFF, None):
-            begun = monotonic()
-            try:
-                return await self._connect_once()
-            except asyncssh.PermissionDenied as error:
-                raise self._login_refused(str(error)) from None
-            except (ConnectionRefusedError, TimeoutError) as error:
-                raise Lost(_reason(error)) from None
-            except (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed) as error:
-                raise await self._key_refused(error) from None
-            except asyncssh.ConfigParseError as error:
-                raise Unreachable(f"the SSH configuration of this machine cannot be read: {error}") from None
-            except (OSError, asyncssh.Error) as error:
-                hung_up = isinstance(error, ConnectionResetError | asyncssh.ConnectionLost)
-                if pause is None or not hung_up or monotonic() - begun > SUDDEN_SECONDS:
-                    raise Lost(_reason(error)) from None
-                await asyncio.sleep(pause)
-        raise AssertionError("unreachable")
-
-    def _login_refused(self, reason: str) -> Unreachable:
-        target = self.target
-        return LoginRefused(
-            f"{target.name} ({target.address}) refuses the login of {target.user}: {reason}",
-            hint=f"run: ssh-copy-id {target.user}@{target.address}, or list its key in admin.keys",
-        )
-
-    async def _connect_once(self) -> asyncssh.SSHClientConnection:
-        import asyncssh
-
-        target = self.target
-
-        class Client(asyncssh.SSHClient):
-            """Offers further keys once the listed ones were refused."""
-
-            def __init__(self) -> None:
-                self.asked = False
-
-            async def public_key_auth_requested(self) -> list[asyncssh.SSHKeyPair] | None:
-                """Asyncssh asks again until it gets nothing."""
-                if self.asked:
-                    return None
-                self.asked = True
-                return await other_keys(target.address, target.keys)
-
-        trusted = self.pins.trusted(target.name, target.address)
-        password = target.password.reveal() if target.password is not None else None
-        connection, _ = await asyncssh.create_connection(
-            Client,
-            target.address,
-            target.port if target.port is not None else (),
-            username=target.user,
-            client_keys=private_keys(target.keys) or None,
-            agent_path=None,
-            known_hosts=trusted,
-            preferred_auth="publickey" if password is None else "password,keyboard-interactive,publickey",
-            password=password,
-            keepalive_interval=KEEPALIVE[0],
-            keepalive_count_max=KEEPALIVE[1],
-            connect_timeout=CONNECT_SECONDS,
-            login_timeout=LOGIN_SECONDS,
-        )
-        return connection
-
-    async def _key_refused(self, error: Exception) -> Unreachable:
-        target = self.target
-        pinned = self.pins.fingerprints(target.name, target.address)
-        try:
-            kinds = self.pins.kinds(target.name, target.address)
-            shown = (await scan_host_key(target.address, target.port, kinds)).fingerprint
-        except Unreachable:
-            shown = f"none that can be used ({error})"
-        if pinned:
-            return Unreachable(
-                f"the host key of {target.name} ({target.address}) has changed: "
-                f"it shows {shown}, pinned is {' and '.join(pinned)}",
-                hint="if it was installed anew, compare the key at the machine, then run: deskside trust",
-            )
-        return Unreachable(
-            f"the host key of {target.name} ({target.address}) is not pinned: it shows {shown}",
-            hint="compare it at the machine, then run: deskside trust",
-        )
-
     async def heard(self, command: str) -> str:
         """What a command of the logged-in user's prints: asked of a machine that nothing is known of yet.
 
@@ -248,7 +132,7 @@ class Link:
             if self._connection is None:
                 raise Lost("there is no connection")
             self.round_trips += 1
-            return str((await _ran(self._connection, f"sh -c {shlex.quote(command)}")).stdout)
+            return str((await ran(self._connection, f"sh -c {shlex.quote(command)}")).stdout)
 
     async def converse(
         self,
@@ -265,12 +149,56 @@ class Link:
         """
         async with self._channels:
             self.round_trips += 1
-            output, errors, status = await self._exchange(request, listen, feed, standing)
+            ended = await self._exchange(request, listen, feed, standing)
+        answer = await self._answer_in(*ended)
+        return await self.converse(request, listen, feed) if answer is None else answer
+
+    async def ask(
+        self, queries: Sequence[Mapping[str, object]], listen: Listener | None = None
+    ) -> Mapping[str, object]:
+        """Have questions answered, by the program that was started for the last ones where it is free.
+
+        Raises as `converse` does.
+        """
+        if self._asking.locked():
+            return await self.converse(remote.questions(queries)[0], listen)
+        async with self._asking:
+            self.round_trips += 1
+            ended = await self._asked(queries, listen)
+        answer = await self._answer_in(*ended)
+        return await self.ask(queries, listen) if answer is None else answer
+
+    async def _asked(
+        self, queries: Sequence[Mapping[str, object]], listen: Listener | None
+    ) -> tuple[bytes, str, int | None]:
+        import asyncssh
+
+        passing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        answered = False
+        try:
+            if self._reader is None:
+                async with self._next:
+                    self._reader = Reader(await self._process(), self._first_line)
+            self._passing.add(passing)
+            found = await self._reader.ask(queries, listen)
+            answered = remote.answer(found[0]) is not None
+            return found
+        except (OSError, asyncssh.Error, asyncssh.BreakReceived) as error:
+            raise Lost(reason(error)) from None
+        finally:
+            if not answered and self._reader is not None:
+                self._reader.drop()
+                self._reader = None
+            self._passing.discard(passing)
+            passing.set_result(None)
+
+    async def _answer_in(self, output: bytes, errors: str, status: int | None) -> Mapping[str, object] | None:
+        """What a program that ended so has answered; None where it is to be asked again."""
         if status in (None, -1, remote.CUT_SHORT):
             raise Lost("the connection ended before the answer")
         if status == remote.NO_PYTHON:
             await self._python_missing()
-            return await self.converse(request, listen, feed)
+            return None
         if status != 0:
             raise self._program_failed(status, errors)
         answer = remote.answer(output)
@@ -304,7 +232,7 @@ class Link:
                 self._passing.discard(ended)
                 ended.set_result(None)
         except (OSError, asyncssh.Error, asyncssh.BreakReceived) as error:
-            raise Lost(_reason(error)) from None
+            raise Lost(reason(error)) from None
 
     async def _process(self) -> asyncssh.SSHClientProcess[bytes]:
         import asyncssh
@@ -317,9 +245,13 @@ class Link:
                 return await self._connection.create_process(self._command, encoding=None)
             except asyncssh.ChannelOpenError as error:
                 # A server that allows fewer sessions than we open (MaxSessions, F5): one of ours has to end.
-                if self._connection.is_closed() or not (pauses or self._passing):
+                idle = self._reader if not self._asking.locked() else None
+                if self._connection.is_closed() or not (pauses or self._passing or idle):
                     raise Lost(f"the host opens no further session: {error}") from None
-            if self._passing:
+            if idle is not None:
+                self._reader = None
+                await idle.end()
+            elif self._passing:
                 await asyncio.wait(set(self._passing), return_when=asyncio.FIRST_COMPLETED)
             else:
                 await asyncio.sleep(pauses.pop(0))
@@ -361,7 +293,7 @@ class Link:
         if self._connection is None:
             raise Lost("there is no connection")
         first_line = self._first_line.decode()
-        done = await _ran(self._connection, f"sh -c {shlex.quote(command)}", first_line, INSTALL_SECONDS)
+        done = await ran(self._connection, f"sh -c {shlex.quote(command)}", first_line, INSTALL_SECONDS)
         if done.exit_status == 0:
             return
         errors = str(done.stderr)
@@ -375,26 +307,5 @@ class Link:
         )
 
 
-def _reason(error: BaseException) -> str:
-    """Why a connection did not come about or ended, in the system's words."""
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
-        return os.strerror(error.errno).lower()
-    return str(error) or type(error).__name__
-
-
 def _last_line(text: str) -> str:
     return (text.strip().splitlines() or ["it said nothing"])[-1]
-
-
-async def _ran(
-    connection: asyncssh.SSHClientConnection, command: str, stdin: str = "", timeout: float = LOGIN_SECONDS
-) -> asyncssh.SSHCompletedProcess:
-    """A command line that has ended, whatever its status. Raises Lost."""
-    import asyncssh
-
-    try:
-        return await connection.run(command, input=stdin, check=False, timeout=timeout)
-    except (OSError, asyncssh.Error) as error:
-        raise Lost(_reason(error)) from None

@@ -11,19 +11,29 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
+from deskside.hosts import remote
+
 if TYPE_CHECKING:
     import asyncssh
 
 Listener: TypeAlias = Callable[[Mapping[str, object]], None]
 
+END = remote.END.encode()
 MESSAGES = (b'{"progress"', b'{"started"', b'{"wanted"')
 """How lines begin that come before the answer."""
 
 
 async def lines_of(
-    process: asyncssh.SSHClientProcess[bytes], listen: Listener | None, feed: AsyncIterator[bytes] | None
+    process: asyncssh.SSHClientProcess[bytes],
+    listen: Listener | None,
+    feed: AsyncIterator[bytes] | None,
+    *,
+    stays: bool = False,
 ) -> bytes:
-    """Hand messages on as they come; what is no message is the answer with its end marker."""
+    """Hand messages on as they come; what is no message is the answer with its end marker.
+
+    Until the program ends; one that `stays` has said all with the end marker.
+    """
     rest, partial = bytearray(), b""
     feeding: asyncio.Task[None] | None = None
     try:
@@ -32,6 +42,8 @@ async def lines_of(
             for line in lines:
                 if not line.startswith(MESSAGES):
                     rest += line + b"\n"
+                    if stays and line.startswith(END):
+                        return bytes(rest)
                     continue
                 message = json.loads(line)
                 if feed is not None and "wanted" in message:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -49,12 +49,14 @@ MAKING: Mapping[str, Sequence[str]] = {
 """Kind of an action -> the files that it needs beside those; no other kind needs any."""
 
 BOOT = (
-    "import sys,json,hashlib,zlib;r=sys.stdin.buffer;h=json.loads(r.readline());"
-    "S=r.read(h['program']);P=r.read(h['payload']);"
-    "hashlib.sha256(S+P).hexdigest()==h['sha256'] or sys.exit(95);S=zlib.decompress(S);"
-    "g={'__name__':'deskside_remote','SOURCE':S};exec(compile(S,'deskside','exec'),g);g['main'](P)"
+    "import sys,json,hashlib,zlib;r=sys.stdin.buffer;g={'__name__':'deskside_remote'};"
+    "all((h:=json.loads(l),S:=r.read(h['program']),P:=r.read(h['payload']),"
+    "hashlib.sha256(S+P).hexdigest()==h['sha256'] or sys.exit(95),"
+    "S and (g.update(SOURCE=zlib.decompress(S)),exec(compile(g['SOURCE'],'deskside','exec'),g)),"
+    "g['main'](P)) for l in iter(r.readline,b''))"
 )
-"""What `python3 -c` is given: read program and payload, refuse half of them (status 95), run."""
+"""What `python3 -c` is given: read program and payload, refuse half of them (status 95), run; and so on until
+standard input ends. A further request may bring more of the program. One line: not every shell takes two."""
 
 NO_PYTHON = 96
 """Exit status of the launcher where there is no python3."""
@@ -93,10 +95,12 @@ def files_for(kinds: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in READING if name in {"core", "reading", *needed})
 
 
-def questions(queries: Sequence[Mapping[str, object]]) -> bytes:
-    """What is sent over standard input to have questions answered."""
-    files = files_for(str(query["op"]) for query in queries)
-    return _sent({"mode": "read", "queries": queries}, files)
+def questions(
+    queries: Sequence[Mapping[str, object]], there: Collection[str] = ()
+) -> tuple[bytes, Sequence[str]]:
+    """What is sent over standard input to have questions answered, and the files of the program in it."""
+    files = tuple(name for name in files_for(str(query["op"]) for query in queries) if name not in there)
+    return _sent({"mode": "read", "queries": queries}, files), files
 
 
 def request(payload: Mapping[str, object]) -> bytes:
@@ -113,7 +117,7 @@ def files_to_lead(mode: str, actions: Iterable[str] = ()) -> tuple[str, ...]:
 
 
 def _sent(payload: Mapping[str, object], files: Sequence[str]) -> bytes:
-    source, body = compressed(files), json.dumps(payload).encode()
+    source, body = compressed(files) if files else b"", json.dumps(payload).encode()
     head = {"program": len(source), "payload": len(body), "sha256": sha256(source + body).hexdigest()}
     return json.dumps(head).encode() + b"\n" + source + body
 

@@ -178,7 +178,9 @@ def seconds_since(start: float) -> float:
 
 
 def main(data: bytes) -> None:
-    """Entered by the boot line with the payload."""
+    """Entered by the boot line with each payload. Only where questions were answered more may come."""
     payload = json.loads(data)
     SETTINGS["root"] = text_of(payload, "root")
     MODES[text_of(payload, "mode")](payload)
+    if text_of(payload, "mode") != "read":
+        sys.exit(0)
