@@ -86,7 +86,7 @@ class Link:
         """The same; raises Lost where trying again later may help, Unreachable where it will not."""
         async with self._opening:
             if self._connection is None or self._connection.is_closed():
-                self._connection = await connected(self.target, self.pins)
+                self._connection, self._reader = await connected(self.target, self.pins), None
                 await self._learn_sudo(self._connection)
 
     async def _learn_sudo(self, connection: asyncssh.SSHClientConnection) -> None:
