@@ -53,8 +53,8 @@ class Recorder(Protocol):
 
 
 def make_run_id(now: datetime | None = None) -> str:
-    """A name that sorts by time (UTC) and does not clash: `20261123T214501-1f4c`."""
-    return f"{now or datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(2)}"
+    """A name that sorts by time (UTC), and is nobody else's on any machine: `20261123T214501-1f4c93ab`."""
+    return f"{now or datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
 
 
 class Journal:
