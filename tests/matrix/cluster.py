@@ -60,7 +60,11 @@ def _refused(why: str) -> Output:
 def _init(host: FakeHost, argv: tuple[str, ...], given: str) -> Output:
     if host.files.exists(ETCD_MEMBER):
         return _refused("[ERROR DirAvailable--var-lib-etcd]: /var/lib/etcd is not empty")
-    yaml.safe_load_all(host.files.text(argv[argv.index("--config") + 1]))
+    given_kinds = {
+        item["kind"] for item in yaml.safe_load_all(host.files.text(argv[argv.index("--config") + 1]))
+    }
+    if not {"InitConfiguration", "ClusterConfiguration"} <= given_kinds:
+        return _refused(f"the configuration has only {', '.join(sorted(given_kinds))}")
     host.files.make_directory(ETCD_MEMBER, 0o700, "root", "root")
     host.files.put(ADMIN, "credentials\n", 0o600)
     host.cluster.reachable = True
@@ -127,8 +131,10 @@ def _merged(there: Mapping[str, Json], wanted: Mapping[str, Json]) -> dict[str, 
     found = dict(there)
     for key, value in wanted.items():
         before = found.get(key)
-        both = isinstance(before, Mapping) and isinstance(value, Mapping)
-        found[key] = _merged(before, value) if both else value  # type: ignore[arg-type]
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            found[key] = _merged(before, value)
+        else:
+            found[key] = value
     return found
 
 

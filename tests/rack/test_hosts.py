@@ -160,9 +160,11 @@ async def narrow_door(bare: OnRack, *lines: str) -> AsyncIterator[None]:
 
 
 async def test_f5_a_server_of_two_sessions_is_slower_and_works(bare: OnRack, tmp_path: Path) -> None:
-    """One of them is held by the lease, so that a run and all questions share the other."""
+    """One is held by the lease: a run, all questions, and the reader while nobody asks it share the other."""
     async with narrow_door(bare, "MaxSessions 2"), opened(bare, tmp_path) as (link, session):
         await session.hold(Owner("20261128T000000-f5f5", "apply"))
+        # The reader stays open, and has to give way.
+        assert (await session.read(ReadPath("/etc"))).kind == "directory"
         question, _ = remote.questions([ReadPath("/etc").wire()])
         work = session.perform([RunCommand(("sleep", "1"))], title="Sleep", deadline=30)
         run = asyncio.ensure_future(work)
@@ -170,6 +172,7 @@ async def test_f5_a_server_of_two_sessions_is_slower_and_works(bare: OnRack, tmp
         assert (await run)[0].status == 0
         assert len(answers) == 6
         assert all("ok" in json.dumps(answer) for answer in answers)
+        assert (await session.read(ReadPath("/nowhere"))).kind == "absent"
 
 
 async def test_f5_a_server_that_lets_one_in_at_a_time_is_waited_for(bare: OnRack, tmp_path: Path) -> None:

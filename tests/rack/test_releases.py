@@ -243,9 +243,17 @@ def test_objects_secrets_and_releases_are_told_together(host: Host, kubectl: Kub
             "namespace": "hub",
             "annotations": {"deskside/digest": "d1", "somebody/last-applied": "canary-in-annotation"},
         },
-        "stringData": {"password": "canary-in-data", "description": "for a join"},
+        "stringData": {"password": "canary-in-data", "description": "canary-in-remark"},
     }
-    kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(secret))
+    ticket = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "ticket", "namespace": "hub"},
+        "type": "bootstrap.kubernetes.io/token",
+        "stringData": {"token-secret": "canary-in-ticket", "description": "for a join"},
+    }
+    for item in (secret, ticket):
+        kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(item))
     questions: list[Mapping[str, object]] = [
         {"op": "release", "namespace": "hub", "name": "thing"},
         {"op": "release", "namespace": "hub", "name": "never"},
@@ -268,7 +276,7 @@ def test_objects_secrets_and_releases_are_told_together(host: Host, kubectl: Kub
     assert shown["metadata"]["annotations"] == {"deskside/digest": "d1"}
     assert sorted(shown["data"]) == ["description", "password"]
     assert "canary" not in json.dumps(answers)
-    assert notes["notes"]["known"] == "for a join"
+    assert (notes["notes"]["ticket"], notes["notes"]["known"]) == ("for a join", "")
     assert nowhere["notes"] == {}
     # A kind that the cluster does not know is nowhere, and hides nothing else.
     no_kind, one_kind = again_told

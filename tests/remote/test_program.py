@@ -78,32 +78,29 @@ def missed(files: tuple[str, ...]) -> set[str]:
     return elsewhere & global_names(symtable.symtable(text, "deskside", "exec"))
 
 
-@pytest.mark.parametrize("kind", sorted(found.op for found in OURS))
-def test_what_is_sent_for_an_action_carries_it_out(kind: str) -> None:
-    files = remote.files_to_lead("perform", [kind])
+def namespace_of(files: tuple[str, ...]) -> dict[str, Any]:
+    """What a program of these files comes to on a host; it lacks no name of another file."""
+    assert not missed(files)
     names: dict[str, Any] = {"__name__": "deskside_remote"}
     exec(compile(remote.program(files), "deskside", "exec"), names)
-    assert kind in names["ACTIONS"]
-    assert not missed(files)
+    return names
+
+
+@pytest.mark.parametrize("kind", sorted(found.op for found in OURS))
+def test_what_is_sent_for_an_action_carries_it_out(kind: str) -> None:
+    assert kind in namespace_of(remote.files_to_lead("perform", [kind]))["ACTIONS"]
 
 
 @pytest.mark.parametrize("mode", remote.LEADING)
 def test_what_is_sent_for_a_conversation_leads_it(mode: str) -> None:
-    files = remote.files_to_lead(mode)
-    names: dict[str, Any] = {"__name__": "deskside_remote"}
-    exec(compile(remote.program(files), "deskside", "exec"), names)
-    assert mode in names["MODES"]
-    assert not missed(files)
+    assert mode in namespace_of(remote.files_to_lead(mode))["MODES"]
 
 
 @pytest.mark.parametrize("kind", remote.ANSWERING)
 def test_what_is_sent_for_a_kind_of_question_answers_it(kind: str) -> None:
     """Alone: no name of another file is missed."""
-    files = remote.files_for([kind])
-    names: dict[str, Any] = {"__name__": "deskside_remote"}
-    exec(compile(remote.program(files), "deskside", "exec"), names)
+    names = namespace_of(remote.files_for([kind]))
     assert names["GROUPS"].get(kind, kind) in {*names["SINGLE"], *names["TOGETHER"]}
-    assert not missed(files)
 
 
 def test_reading_carries_no_code_that_changes_anything() -> None:

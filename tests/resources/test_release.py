@@ -178,7 +178,7 @@ async def test_manifest_asks_for_its_objects_by_name() -> None:
             asked.append(query)
             return there(live())
 
-    assert await MANIFEST.plan(Asked()) is None  # type: ignore[arg-type]
+    assert await MANIFEST.plan(Asked()) is None  # type: ignore[arg-type]  # its read has one signature
     name = Reference("metallb.io/v1beta1", "IPAddressPool", "metallb-system", "site")
     assert asked == [ReadObjects((name,))]
 

@@ -50,7 +50,8 @@ class FakeCluster:
     def named(self, query: Mapping[str, Json]) -> dict[str, Json]:
         """The answer to `objects`."""
         wanted = query["wanted"]
-        names = [tuple(map(str, item)) for item in wanted if isinstance(item, list | tuple)]  # type: ignore[union-attr]
+        asked = wanted if isinstance(wanted, list | tuple) else ()
+        names = [tuple(map(str, item)) for item in asked if isinstance(item, list | tuple)]
         items: list[Json] = [self.objects[name] for name in names if name in self.objects]
         for version, kind, namespace, name in names:
             if kind == "Secret" and (namespace, name) in self.secrets:

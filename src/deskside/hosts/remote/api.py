@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from deskside.hosts.remote.core import TYPE_CHECKING, QuestionFailed, Raw, contents, text_of
+from deskside.hosts.remote.core import TYPE_CHECKING, QuestionFailed, Raw, contents, table_of, text_of
 
 if TYPE_CHECKING:
     import ssl
@@ -100,8 +100,7 @@ class Api:
             return None
         place = f"namespaces/{quote(namespace or 'default', '')}/" if resource.get("namespaced") else ""
         found = self.get(f"{base_of(version)}/{place}{resource['name']}/{quote(title, '')}")
-        if found is not None and isinstance(found.get("metadata"), dict):
-            found["metadata"].pop("managedFields", None)  # type: ignore[attr-defined]
+        table_of(found or {}, "metadata").pop("managedFields", None)
         return found
 
     def resource(self, version: str, kind: str) -> Mapping[str, object]:

@@ -189,10 +189,11 @@ def answer_release(last: tuple[int, str], record: Raw, live: Mapping[Name, Raw])
 
 
 def notes_of(api: Api, namespace: str) -> dict[str, str]:
-    """Names of all Secrets of a namespace, with the remark that some have beside their values."""
+    """Names of all Secrets of a namespace, with the remarks of join tickets; no value of any other one."""
     found = {}
     for item in api.items(f"/api/v1/namespaces/{namespace}/secrets"):
-        note = text_of(table_of(item, "data"), "description")
+        ticket = text_of(item, "type") == "bootstrap.kubernetes.io/token"
+        note = text_of(table_of(item, "data"), "description") if ticket else ""
         found[text_of(table_of(item, "metadata"), "name")] = decoded(base64.b64decode(note))
     return found
 
