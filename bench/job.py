@@ -9,63 +9,28 @@ for facts, plan, and carry out; the checks of a site before a run are no part of
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from deskside.app.workspace import Workspace
 from deskside.catalog import load_plugins, make_platform
 from deskside.engine.graph import make_graph
 from deskside.engine.planner import make_plan
+from deskside.garbage import collect_rarely
 from deskside.hosts.session import open_sessions
 from deskside.model.artifact import Locked
 from deskside.model.facts import Facts
-from deskside.model.platform import Given, Host, Platform
-from deskside.model.query import Output, ReadFacts, ReadOutput
-from deskside.model.resource import Resource
-from deskside.model.step import step
-from deskside.resources.command import Command
-from deskside.resources.files import Absent, Directory, File, Link
-from deskside.resources.packages import Packages
-from deskside.resources.system import Sysctls, Unit
-from deskside.site.schema import Role, Site
-
-JOB: Any = json.loads((Path(__file__).parent / "peers/job.json").read_text())
-HOST_FILE = "# Made for one host.\nname = {name}\naddress = {address}\n"
+from deskside.model.platform import Given
+from deskside.model.query import ReadFacts
+from deskside.model.step import Step
 
 
-@step(on={Role.SERVER, Role.WORKER})
-def job(site: Site, platform: Platform, host: Host) -> Iterator[Resource]:
-    """The job."""
-    yield Packages(tuple(JOB["packages"]))
-    for path, mode in JOB["directories"].items():
-        yield Directory(path, int(mode, 8))
-    for path, wanted in JOB["files"].items():
-        yield File(path, wanted["content"], int(wanted["mode"], 8))
-    yield File(JOB["template"], HOST_FILE.format(name=host.name, address=host.spec.address))
-    yield Sysctls("bench", JOB["sysctls"])
-    for name, wanted in JOB["users"].items():
-        yield user(name, wanted["uid"], wanted["shell"])
-    unit = File(JOB["unit"]["path"], JOB["unit"]["content"])
-    yield unit
-    yield Unit(JOB["unit"]["name"], after=(unit,))
-    yield Unit(JOB["running"])
-    yield Link(JOB["link"]["path"], JOB["link"]["target"])
-    yield Absent(JOB["absent"])
+def load_job() -> Step:
+    """The job, loaded like plug-ins and with them."""
+    load_plugins()
+    from bench.items import job
 
-
-def user(name: str, uid: int, shell: str) -> Resource:
-    """An account of the host."""
-
-    def there(found: Output) -> bool:
-        fields = found.stdout.strip().split(":")
-        return fields[0] == name and fields[2] == str(uid) and fields[-1] == shell
-
-    add = ("useradd", "--no-create-home", "--uid", str(uid), "--shell", shell, name)
-    ask = ReadOutput(("getent", "passwd", name))
-    return Command(f"user {name}", add, asks=ask, done=there, summary="add it")
+    return job
 
 
 async def nothing(_: Locked) -> Path:
@@ -83,7 +48,7 @@ async def main(path: Path, *, apply: bool) -> int:
             raise error
         question = ReadFacts(("/",))
         asked = asyncio.gather(*(session.read(question) for session in opened.sessions.values()))
-        raw, _ = await asyncio.gather(asked, asyncio.to_thread(load_plugins))
+        raw, job = await asyncio.gather(asked, asyncio.to_thread(load_job))
         facts = {name: Facts.from_raw(one) for name, one in zip(opened.sessions, raw, strict=True)}
         platform = make_platform(site, workspace.train, {}, facts, Given())
         graph = make_graph([job], platform)
@@ -115,4 +80,5 @@ async def main(path: Path, *, apply: bool) -> int:
 
 
 if __name__ == "__main__":
+    collect_rarely()
     raise SystemExit(asyncio.run(main(Path(sys.argv[1]), apply=sys.argv[2] == "apply")))

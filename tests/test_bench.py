@@ -19,7 +19,7 @@ import pytest
 
 BENCH = Path(__file__).resolve().parents[1] / "bench"
 PLAN: Mapping[str, Any] = runpy.run_path(str(BENCH / "plan.py"))
-JOB: Mapping[str, Any] = runpy.run_path(str(BENCH / "job.py"))
+JOB: Mapping[str, Any] = runpy.run_path(str(BENCH / "items.py"))
 COMPARE: Mapping[str, Any] = runpy.run_path(str(BENCH / "compare.py"))
 RELAY: Mapping[str, Any] = runpy.run_path(str(BENCH / "relay.py"))
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from hashlib import sha256
@@ -58,6 +59,56 @@ async def test_questions_of_nested_gathers_go_out_as_one_script(loopback: Loopba
     assert {item.content for items in found for item in items} == {b"one"}
     assert session.round_trips == 1
     assert len(loopback.requests[0]["queries"]) == 1  # type: ignore[arg-type]
+
+
+KNOCK = """
+import asyncio, select, socket, sys
+from pathlib import Path
+from deskside.hosts.login import Target, connected
+from deskside.hosts.pins import Pins
+
+server = socket.create_server(("127.0.0.1", 0))
+
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "asyncssh":
+            print("called" if select.select([server], [], [], 0)[0] else "not called")
+            sys.exit()
+
+sys.meta_path.insert(0, Watch())
+asyncio.run(connected(Target("ws1", "127.0.0.1", "root", server.getsockname()[1]), Pins(Path("none"))))
+"""
+
+
+@pytest.mark.parametrize(("config", "found"), [(False, "called"), (True, "not called")])
+async def test_a_server_is_called_before_asyncssh_is_imported(
+    tmp_path: Path, config: bool, found: str
+) -> None:
+    """Where ~/.ssh/config may lead elsewhere, nobody is."""
+    (tmp_path / ".ssh").mkdir()
+    if config:
+        (tmp_path / ".ssh/config").write_text("Host *\n")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", KNOCK),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "HOME": str(tmp_path)},
+    )
+    said, errors = await process.communicate()
+    assert said.decode().strip() == found, errors.decode()
+
+
+async def test_the_port_of_ssh_config_counts(
+    loopback: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".ssh").mkdir(exist_ok=True)
+    (tmp_path / ".ssh/config").write_text(f"Host 127.0.0.1\n  Port {loopback.port}\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    pins(loopback).put("ws1", "127.0.0.1", host_key(loopback.key))
+    link = Link(replace(target(loopback), port=None), pins(loopback))
+    await link.open()
+    assert (await link.heard("echo here")).strip() == "here"
+    await link.close()
 
 
 async def test_one_bad_question_fails_its_askers_only(session: Session) -> None:

@@ -106,6 +106,7 @@ def bare(host: Host) -> None:
     host.put("/proc/net/tcp6", TCP6)
     host.put("/proc/77/comm", "sshd\n")
     host.put("/proc/77/cgroup", "0::/system.slice/ssh.service\n")
+    host.put("/proc/net/udp", UDP)
     host.tool("ss", "exit 1")
     (host.root / "proc/77/fd").mkdir()
     (host.root / "proc/77/fd/3").symlink_to("socket:[101]")
@@ -144,7 +145,7 @@ def test_facts_of_a_workstation(host: Host) -> None:
     assert "cap_sys_time" not in found.capabilities
     assert {"cap_net_admin", "cap_checkpoint_restore"} <= set(found.capabilities)
     listeners = {(item.address, item.port, item.program) for item in found.listeners}
-    assert listeners == {("0.0.0.0", 22, "sshd"), ("::1", 5432, "")}
+    assert listeners == {("0.0.0.0", 22, "sshd"), ("::1", 5432, ""), ("10.20.0.11", 53, "")}
     assert {(item.unit, item.device) for item in found.listeners} == {("ssh.service", ""), ("", "")}
     (interface,) = found.interfaces
     assert (interface.addresses, interface.dynamic) == (("10.20.0.11/24",), True)
@@ -178,9 +179,8 @@ def test_the_unit_of_a_process_on_both_kinds_of_cgroup(host: Host, text: str, un
 
 
 UDP = """  sl  local_address
-   0: 00000000:0043 00000000:0000 07 0:0 00:0 0 0 0 201 2
-   1: 00000000:0043 00000000:0000 07 0:0 00:0 0 0 0 202 2
-   2: 0B00140A:0035 00000000:0000 07 0:0 00:0 0 0 0 203 2
+   0: 0B00140A:0035 00000000:0000 07 0:0 00:0 0 0 0 203 2
+   1: 0B00140A:0035 0100140A:0035 01 0:0 00:0 0 0 0 204 2
 """
 SS = """
 [ "$*" = -Hlntue ] || exit 9
@@ -188,13 +188,13 @@ echo "udp UNCONN 0 0 0.0.0.0%virbr0:67 0.0.0.0:* ino:201 sk:1 cgroup:/system.sli
 echo "udp UNCONN 0 0 0.0.0.0:67 0.0.0.0:* ino:202 sk:2 cgroup:/system.slice/deskside-names.service <->"
 echo "udp UNCONN 0 0 10.20.0.11:53 0.0.0.0:* ino:203 sk:3 <->"
 echo "tcp LISTEN 0 128 [::1]%lo:5432 [::]:* ino:103 sk:4 v6only:1 <->"
+echo "tcp LISTEN 0 128 *:80 *:* ino:204 sk:5 v6only:0 <->"
 echo odd
 """
 
 
 def test_sockets_of_two_programs_on_one_port_are_told_apart(host: Host) -> None:
     bare(host)
-    host.put("/proc/net/udp", UDP)
     host.tool("ss", SS)
     for pid, unit, inodes in ((78, "libvirtd", (201,)), (79, "deskside-names", (202, 203))):
         host.put(f"/proc/{pid}/comm", "dnsmasq\n")
@@ -204,8 +204,8 @@ def test_sockets_of_two_programs_on_one_port_are_told_apart(host: Host) -> None:
             (host.root / f"proc/{pid}/fd/{inode}").symlink_to(f"socket:[{inode}]")
     found = {(item.address, item.port, item.unit, item.device) for item in facts(host).listeners}
     assert found == {
-        ("0.0.0.0", 22, "ssh.service", ""),
         ("::1", 5432, "", "lo"),
+        ("::", 80, "", ""),
         ("0.0.0.0", 67, "libvirtd.service", "virbr0"),
         ("0.0.0.0", 67, "deskside-names.service", ""),
         ("10.20.0.11", 53, "deskside-names.service", ""),

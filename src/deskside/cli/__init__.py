@@ -12,6 +12,7 @@ import click
 from deskside import __version__
 from deskside.cli import adopt, after, directory, groups, handout, people, ports, runs, sitefile
 from deskside.errors import DesksideError, Interrupted, UsageError
+from deskside.garbage import collect_rarely
 from deskside.lab.commands import lab
 
 EPILOG = """\b
@@ -72,6 +73,7 @@ def completion(shell: str) -> None:
 
 def main() -> None:
     """Entry point: every error becomes a sentence and an exit status, never a traceback."""
+    collect_rarely()
     try:
         # Outside its standalone mode click returns the status of `ctx.exit`. It ends the process itself,
         # quietly and with 1, when whoever read our output has had enough.

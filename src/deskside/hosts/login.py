@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import socket
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 KEEPALIVE = (3, 3)
 """Seconds between questions, and how many may stay unanswered: silence is noticed in four times that (F4)."""
+SSH_PORT = 22
 CONNECT_SECONDS = 10.0
 LOGIN_SECONDS = 30.0
 BACK_OFF = (0.3, 0.8, 2.0, 4.0)
@@ -51,12 +54,16 @@ class Target:
 
 async def connected(target: Target, pins: Pins) -> asyncssh.SSHClientConnection:
     """Log in. Raises Lost where trying again later may help, Unreachable where it will not."""
-    import asyncssh
-
     for pause in (*BACK_OFF, None):
         begun = monotonic()
         try:
-            return await _connected_once(target, pins)
+            knocked = await _knocked(target)
+        except OSError as error:
+            raise Lost(reason(error)) from None
+        import asyncssh
+
+        try:
+            return await _logged_in(target, pins, knocked)
         except asyncssh.PermissionDenied as error:
             raise _login_refused(target, str(error)) from None
         except (ConnectionRefusedError, TimeoutError) as error:
@@ -80,7 +87,32 @@ def _login_refused(target: Target, said: str) -> Unreachable:
     )
 
 
-async def _connected_once(target: Target, pins: Pins) -> asyncssh.SSHClientConnection:
+async def _knocked(target: Target) -> socket.socket | None:
+    """A TCP connection, so that the server gets ready while asyncssh is imported, which takes about as long.
+
+    None where the place is not certain: a name, or ~/.ssh/config has its say. Raises OSError.
+    """
+    try:
+        IPv4Address(target.address)
+    except ValueError:
+        return None
+    if (Path.home() / ".ssh/config").exists():
+        return None
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        made.setblocking(False)
+        place = (target.address, target.port or SSH_PORT)
+        async with asyncio.timeout(CONNECT_SECONDS):
+            await asyncio.get_running_loop().sock_connect(made, place)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+async def _logged_in(
+    target: Target, pins: Pins, knocked: socket.socket | None
+) -> asyncssh.SSHClientConnection:
     import asyncssh
 
     class Client(asyncssh.SSHClient):
@@ -96,23 +128,28 @@ async def _connected_once(target: Target, pins: Pins) -> asyncssh.SSHClientConne
             self.asked = True
             return await other_keys(target.address, target.keys)
 
-    trusted = pins.trusted(target.name, target.address)
     password = target.password.reveal() if target.password is not None else None
-    connection, _ = await asyncssh.create_connection(
-        Client,
-        target.address,
-        target.port if target.port is not None else (),
-        username=target.user,
-        client_keys=private_keys(target.keys) or None,
-        agent_path=None,
-        known_hosts=trusted,
-        preferred_auth="publickey" if password is None else "password,keyboard-interactive,publickey",
-        password=password,
-        keepalive_interval=KEEPALIVE[0],
-        keepalive_count_max=KEEPALIVE[1],
-        connect_timeout=CONNECT_SECONDS,
-        login_timeout=LOGIN_SECONDS,
-    )
+    try:
+        connection, _ = await asyncssh.create_connection(
+            Client,
+            target.address,
+            target.port if target.port is not None else (),
+            sock=knocked,
+            username=target.user,
+            client_keys=private_keys(target.keys) or None,
+            agent_path=None,
+            known_hosts=pins.trusted(target.name, target.address),
+            preferred_auth="publickey" if password is None else "password,keyboard-interactive,publickey",
+            password=password,
+            keepalive_interval=KEEPALIVE[0],
+            keepalive_count_max=KEEPALIVE[1],
+            connect_timeout=CONNECT_SECONDS,
+            login_timeout=LOGIN_SECONDS,
+        )
+    except BaseException:
+        if knocked is not None:
+            knocked.close()
+        raise
     return connection
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -97,7 +96,11 @@ def decoded(data: bytes) -> str:
 
 def located(name: str) -> str:
     """A program as `execve` takes it: looked up on our PATH, which is not that of the login."""
-    return name if "/" in name else shutil.which(name, path=environment()["PATH"]) or name
+    if "/" in name:
+        return name
+    # Not by `shutil`, which brings every kind of archive along: 2 ms of a host's 50.
+    places = (f"{place}/{name}" for place in environment()["PATH"].split(":"))
+    return next((place for place in places if os.path.isfile(place) and os.access(place, os.X_OK)), name)
 
 
 class Ended:

@@ -53,23 +53,26 @@ def socket_holders() -> dict[str, tuple[str, str]]:
     return found
 
 
-def socket_devices() -> dict[str, str]:
-    """Inode of a socket -> the interface that it is bound to, which /proc/net does not tell."""
+def told_by_ss() -> list[tuple[str, str, int, str, str]] | None:
+    """Protocol, address, port, inode and bound interface of listening sockets; None where ss does not say."""
     ended = program_output(["ss", "-Hlntue"], timeout=10)
-    found: dict[str, str] = {}
-    for line in ended.stdout.splitlines() if ended.status == 0 else ():
-        fields = line.split()
+    if ended.status != 0:
+        return None
+    found = []
+    for fields in map(str.split, ended.stdout.splitlines()):
         inode = next((field[4:] for field in fields if field.startswith("ino:")), "")
-        device = fields[4].rpartition(":")[0].partition("%")[2] if len(fields) > 4 else ""
-        if inode and device:
-            found[inode] = device
+        if not inode or len(fields) < 5:
+            continue
+        address, _, port = fields[4].rpartition(":")
+        address, _, device = address.partition("%")
+        # A star is a socket of IPv6 that takes IPv4 too.
+        found.append((fields[0], address.strip("[]").replace("*", "::"), int(port), inode, device))
     return found
 
 
-def listening_sockets() -> list[Raw]:
-    """Listening TCP and unconnected UDP sockets: whose they are, and the interface they are bound to."""
-    holders, devices = socket_holders(), socket_devices()
-    found: set[tuple[str, str, int, str, str, str]] = set()
+def read_from_proc() -> list[tuple[str, str, int, str, str]]:
+    """The same by /proc/net, without the interfaces: the kernel walks through every connection for it."""
+    found = []
     for table in ("tcp", "tcp6", "udp", "udp6"):
         protocol = table[:3]
         for line in contents(f"/proc/net/{table}").splitlines()[1:]:
@@ -77,9 +80,16 @@ def listening_sockets() -> list[Raw]:
             if len(fields) < 10 or fields[3] != LISTENING[protocol]:
                 continue
             address, port = fields[1].rsplit(":", 1)
-            whose = holders.get(fields[9], ("", ""))
-            key = (protocol, hex_address(address), int(port, 16))
-            found.add((*key, *whose, devices.get(fields[9], "")))
+            found.append((protocol, hex_address(address), int(port, 16), fields[9], ""))
+    return found
+
+
+def listening_sockets() -> list[Raw]:
+    """Listening TCP and unconnected UDP sockets: whose they are, and the interface they are bound to."""
+    holders, told = socket_holders(), told_by_ss()
+    found: set[tuple[str, str, int, str, str, str]] = set()
+    for protocol, address, port, inode, device in read_from_proc() if told is None else told:
+        found.add((protocol, address, port, *holders.get(inode, ("", "")), device))
     keys = ("protocol", "address", "port", "program", "unit", "device")
     return [dict(zip(keys, values)) for values in sorted(found)]  # noqa: B905  # hosts may have an old Python
 
