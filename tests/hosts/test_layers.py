@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import random
 import tarfile
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deskside.hosts.layers import LEAST, Layers, Part, gaps, parts_of
+from deskside.hosts.layers import BLOCK, LEAST, Layers, Part, gaps, parts_of
 from deskside.hosts.remote.artifacts import BLOBS, STAGING
 from deskside.hosts.session import Session
 from deskside.model.artifact import Artifact, Kind, Locked
@@ -112,6 +113,36 @@ async def test_an_archive_is_read_for_its_parts_once_and_what_is_no_image_not_at
     assert await Layers().of(binary, tmp_path / "image") == ()
     (tmp_path / "packed").write_bytes(b"\x1f\x8b no tar")
     assert parts_of(tmp_path / "packed") == ()
+
+
+async def test_three_hosts_that_are_sent_an_archive_at_once_share_its_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each from its own place on, as what it has is not sent."""
+    content = random.Random(2).randbytes(40 * BLOCK + 17)
+    (tmp_path / "image").write_bytes(content)
+    layers, read = Layers(), []
+
+    def noted(path: Path, offset: int) -> bytes:
+        read.append(offset)
+        return path.read_bytes()[offset : offset + BLOCK]
+
+    async def taken(begin: int, end: int) -> bytes:
+        return b"".join([block async for block in layers.blocks(tmp_path / "image", begin, end)])
+
+    monkeypatch.setattr("deskside.hosts.layers._block", noted)
+    stretches = [(0, len(content)), (BLOCK + 5, len(content)), (3, 20 * BLOCK)]
+    found = await asyncio.gather(*(taken(begin, end) for begin, end in stretches))
+    assert found == [content[begin:end] for begin, end in stretches]
+    assert sorted(read) == [number * BLOCK for number in range(41)]
+
+
+async def test_a_file_that_goes_away_is_an_error_and_one_that_comes_back_is_read(tmp_path: Path) -> None:
+    layers, path = Layers(), tmp_path / "image"
+    with pytest.raises(FileNotFoundError):
+        await anext(layers.blocks(path, 0, 5))
+    path.write_bytes(b"there")
+    assert await anext(layers.blocks(path, 0, 5)) == b"there"
 
 
 @given(st.integers(0, 500), st.dictionaries(st.integers(0, 50).map(lambda n: n * 10), st.integers(1, 10)))

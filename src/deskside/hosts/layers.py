@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +18,9 @@ from deskside.model.artifact import Kind, Locked
 
 LEAST = 1 << 16
 """Bytes from which a file of an archive is worth asking for."""
+BLOCK = 1 << 18
+KEPT = 64
+"""Blocks that were read last and are kept: how far one host may be ahead of another without a second reading."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,18 @@ def _digest(file: BinaryIO, offset: int, size: int) -> str:
     return digest.hexdigest()
 
 
+def _block(path: Path, offset: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(BLOCK)
+
+
 class Layers:
-    """What is known of archives, for all hosts of a run: each is read for it once."""
+    """Archives for all hosts of a run: each is read once to know its parts, and once to be sent."""
 
     def __init__(self) -> None:
         self._known: dict[str, asyncio.Future[tuple[Part, ...]]] = {}
+        self._blocks: dict[tuple[Path, int], asyncio.Future[bytes]] = {}
 
     async def of(self, artifact: Locked, path: Path) -> tuple[Part, ...]:
         """The parts of an artifact that lies at `path`; none of what is no image."""
@@ -67,6 +77,28 @@ class Layers:
         if artifact.sha256 not in self._known:
             self._known[artifact.sha256] = asyncio.ensure_future(asyncio.to_thread(parts_of, path))
         return await asyncio.shield(self._known[artifact.sha256])
+
+    async def blocks(self, path: Path, begin: int, end: int) -> AsyncIterator[bytes]:
+        """A stretch of a file, piece by piece; hosts that go along share each reading. Raises OSError."""
+        while begin < end:
+            inner = begin % BLOCK
+            piece = (await self._read(path, begin - inner))[inner : inner + end - begin]
+            if not piece:
+                return
+            yield piece
+            begin += len(piece)
+
+    async def _read(self, path: Path, offset: int) -> bytes:
+        key = path, offset
+        if key not in self._blocks:
+            self._blocks[key] = asyncio.ensure_future(asyncio.to_thread(_block, path, offset))
+            while len(self._blocks) > KEPT:
+                del self._blocks[next(iter(self._blocks))]
+        try:
+            return await asyncio.shield(self._blocks[key])
+        except OSError:
+            self._blocks.pop(key, None)
+            raise
 
 
 class Staged:

@@ -33,7 +33,6 @@ Fetch: TypeAlias = Callable[[Locked], Awaitable[Path]]
 Report: TypeAlias = Callable[[str], None]
 """Told what a host is doing or waiting for."""
 
-BLOCK = 1 << 18
 AWAY_SECONDS = 90.0
 """How long a host may stay away during a run before it is given up."""
 QUESTION_SECONDS = 120.0
@@ -245,15 +244,13 @@ class Session(Asking):
         """All of a file but the parts that the host holds: known once the first block is wanted."""
         self.writes += 1
         sent, said, whole = 0, monotonic(), size - sum(held.values())
-        with path.open("rb") as file:
-            for begin, end in gaps(size, held):
-                file.seek(begin)
-                while block := await asyncio.to_thread(file.read, min(BLOCK, end - file.tell())):
-                    yield block
-                    sent += len(block)
-                    if monotonic() - said > 2:
-                        said = monotonic()
-                        self._report(f"sending {name}: {sent >> 20} of {whole >> 20} MiB")
+        for begin, end in gaps(size, held):
+            async for block in self._layers.blocks(path, begin, end):
+                yield block
+                sent += len(block)
+                if monotonic() - said > 2:
+                    said = monotonic()
+                    self._report(f"sending {name}: {sent >> 20} of {whole >> 20} MiB")
 
 
 def _result(item: object) -> ActionResult:
