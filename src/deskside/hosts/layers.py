@@ -20,7 +20,7 @@ LEAST = 1 << 16
 """Bytes from which a file of an archive is worth asking for."""
 BLOCK = 1 << 18
 KEPT = 64
-"""Blocks that were read last and are kept: how far one host may be ahead of another without a second reading."""
+"""Blocks that were read last and are kept: how far one host may be ahead and still share a reading."""
 
 
 @dataclass(frozen=True)
