@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from deskside.lab.spec import DEFAULT_RACK
+from deskside.lab import DEFAULT_RACK
 
 if TYPE_CHECKING:
     from deskside.lab.rack import Rack, RackStatus

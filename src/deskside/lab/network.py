@@ -13,8 +13,9 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from deskside.errors import DesksideError
+from deskside.lab import DEFAULT_RACK
 from deskside.lab.process import run, run_now
-from deskside.lab.spec import DEFAULT_RACK, Layout, RackHost
+from deskside.lab.spec import Layout, RackHost
 
 LINKS = Path("/sys/class/net")
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import cast
 
 from deskside.errors import DesksideError, UsageError
+from deskside.lab import DEFAULT_RACK
 
 Report = Callable[[str, str], None]
 """`report(host or rack, line)`: one line of progress for a person."""
 
-DEFAULT_RACK = "demo"
 NAS = "nas"
 USERS: Mapping[str, tuple[int, tuple[str, ...]]] = {
     "ann": (1026, ("users", "administrators", "ai")),

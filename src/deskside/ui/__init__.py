@@ -9,9 +9,10 @@ import os
 import sys
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
-from deskside.model.event import Event
+if TYPE_CHECKING:
+    from deskside.model.event import Event
 
 
 class UiListener(Protocol):
