@@ -68,7 +68,7 @@ class Layers:
 
     def __init__(self) -> None:
         self._known: dict[str, asyncio.Future[tuple[Part, ...]]] = {}
-        self._blocks: dict[tuple[Path, int], asyncio.Future[bytes]] = {}
+        self._blocks: dict[tuple[Path, int, int], asyncio.Future[bytes]] = {}
 
     async def of(self, artifact: Locked, path: Path) -> tuple[Part, ...]:
         """The parts of an artifact that lies at `path`; none of what is no image."""
@@ -80,16 +80,18 @@ class Layers:
 
     async def blocks(self, path: Path, begin: int, end: int) -> AsyncIterator[bytes]:
         """A stretch of a file, piece by piece; hosts that go along share each reading. Raises OSError."""
+        # One that has changed meanwhile is another file.
+        changed = (await asyncio.to_thread(path.stat)).st_mtime_ns
         while begin < end:
             inner = begin % BLOCK
-            piece = (await self._read(path, begin - inner))[inner : inner + end - begin]
+            piece = (await self._read(path, changed, begin - inner))[inner : inner + end - begin]
             if not piece:
                 return
             yield piece
             begin += len(piece)
 
-    async def _read(self, path: Path, offset: int) -> bytes:
-        key = path, offset
+    async def _read(self, path: Path, changed: int, offset: int) -> bytes:
+        key = path, changed, offset
         if key not in self._blocks:
             self._blocks[key] = asyncio.ensure_future(asyncio.to_thread(_block, path, offset))
             while len(self._blocks) > KEPT:
