@@ -10,8 +10,6 @@ import pytest
 # Asked after ours: what is registered first at exit is called last.
 ASK = "import atexit, gc; atexit.register(lambda: print(gc.get_threshold()[0], gc.get_freeze_count() > 0))"
 
-MAIN = "from deskside.cli import main; main()"
-
 
 @pytest.mark.parametrize(
     ("program", "said"),

@@ -189,6 +189,7 @@ echo "udp UNCONN 0 0 0.0.0.0:67 0.0.0.0:* ino:202 sk:2 cgroup:/system.slice/desk
 echo "udp UNCONN 0 0 10.20.0.11:53 0.0.0.0:* ino:203 sk:3 <->"
 echo "tcp LISTEN 0 128 [::1]%lo:5432 [::]:* ino:103 sk:4 v6only:1 <->"
 echo "tcp LISTEN 0 128 *:80 *:* ino:204 sk:5 v6only:0 <->"
+echo "tcp LISTEN 0 128 0.0.0.0:* 0.0.0.0:* ino:205 sk:6 <->"
 echo odd
 """
 

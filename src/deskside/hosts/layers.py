@@ -64,7 +64,7 @@ def _block(path: Path, offset: int) -> bytes:
 
 
 class Layers:
-    """Archives for all hosts of a run: each is read once to know its parts, and once to be sent."""
+    """Archives for all hosts of a run: each is read once to know its parts, and shared while sent."""
 
     def __init__(self) -> None:
         self._known: dict[str, asyncio.Future[tuple[Part, ...]]] = {}

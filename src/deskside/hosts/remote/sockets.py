@@ -61,9 +61,9 @@ def told_by_ss() -> list[tuple[str, str, int, str, str]] | None:
     found = []
     for fields in map(str.split, ended.stdout.splitlines()):
         inode = next((field[4:] for field in fields if field.startswith("ino:")), "")
-        if not inode or len(fields) < 5:
+        address, _, port = fields[4].rpartition(":") if len(fields) > 4 else ("", "", "")
+        if not inode or not port.isdigit():
             continue
-        address, _, port = fields[4].rpartition(":")
         address, _, device = address.partition("%")
         # A star is a socket of IPv6 that takes IPv4 too.
         found.append((fields[0], address.strip("[]").replace("*", "::"), int(port), inode, device))
